@@ -1,0 +1,1 @@
+"""Async-first data access for trading systems."""
