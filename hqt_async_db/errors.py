@@ -97,6 +97,8 @@ class UnloadedRelationshipError(
         relationship: ``Model.attribute`` of the relationship.
     """
 
+    code = None  # SQLAlchemy would append a link to a page that does not help
+
     def __init__(self, message: str, *, relationship: str) -> None:
         super().__init__(message)
         self.relationship = relationship
