@@ -1,0 +1,84 @@
+"""The fair gate that write transactions of one process pass, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+
+from hqt_async_db.connection.usage import Usage, current_task, usage_here
+from hqt_async_db.errors import DatabaseLockedError, NestedSessionError
+
+
+class WriteGate:
+    """First come, first served: one writer of a SQLite file at a time.
+
+    SQLite lets writers poll a file lock, which is neither fair nor quick;
+    inside one process this queue replaces the polling.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._holder: Usage | None = None
+
+    @property
+    def holder(self) -> Usage | None:
+        """Return who is writing now, or None."""
+        return self._holder
+
+    async def enter(self, timeout_s: float) -> Usage:
+        """Wait for the turn to write; pass the result to :meth:`leave`.
+
+        Raises:
+            NestedSessionError: The running task holds the gate itself.
+            DatabaseLockedError: The turn did not come within ``timeout_s``.
+        """
+        usage = usage_here()
+        if self._holder is not None and self._holder.task is current_task():
+            msg = (
+                f"this task already holds the write lock ({self._holder}); "
+                "use that session, or end it before writing through another one"
+            )
+            raise NestedSessionError(msg)
+        if not self._lock.locked():
+            await self._lock.acquire()
+        else:
+            await self._wait(timeout_s)
+        self._holder = usage
+        return usage
+
+    def leave(self) -> None:
+        """Let the next writer in."""
+        self._holder = None
+        self._lock.release()
+
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            holder = self._holder
+        else:
+            return
+        msg = (
+            f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
+            "transactions short, or raise lock_timeout_s"
+        )
+        raise DatabaseLockedError(msg)
+
+
+_gates: weakref.WeakValueDictionary[tuple[int, str], WriteGate] = weakref.WeakValueDictionary()
+
+
+def gate_of(path: str) -> WriteGate:
+    """Return the gate that all managers of one event loop share for a file.
+
+    Args:
+        path: Absolute path; asking the file system would block the loop, so
+            a second name of one file (a link) has a gate of its own, and its
+            writers meet at SQLite's file lock instead.
+    """
+    key = (id(asyncio.get_running_loop()), path)
+    gate = _gates.get(key)
+    if gate is None:
+        gate = _gates[key] = WriteGate()
+    return gate

@@ -1,0 +1,83 @@
+"""What a DatabaseManager can be told, checked before anything runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.pool import Pool, StaticPool
+
+from hqt_async_db.errors import ConfigurationError
+
+_SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
+# These would break a promise of the library; each has a better way.
+_REFUSED: Final = {
+    "isolation_level": "use db.session(write=True), snapshot=True or read_only=True",
+    "creator": "pass connect_args",
+    "async_creator": "pass connect_args",
+    "future": "it is always on",
+    "hide_parameters": "bound values are always hidden",
+    "pool": "pass poolclass",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a manager; see DatabaseManager for their meaning."""
+
+    echo: bool = False
+    pool_size: int = 5
+    max_overflow: int = 10
+    pool_timeout: float = 30.0
+    pool_recycle: int = 3600
+    pool_pre_ping: bool = False
+    connect_args: dict[str, Any] = field(default_factory=dict)
+    poolclass: type[Pool] | None = None
+    connect_timeout_s: float = 10.0
+    statement_timeout_s: float | None = None
+    lock_timeout_s: float = 10.0
+    commit_timeout_s: float = 30.0
+    pgbouncer: bool = False
+    sqlite_synchronous: str = "FULL"
+    engine_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the option."""
+        for name in ("pool_timeout", "connect_timeout_s", "lock_timeout_s", "commit_timeout_s"):
+            _require_seconds(name, getattr(self, name))
+        if self.statement_timeout_s is not None:
+            _require_seconds("statement_timeout_s", self.statement_timeout_s)
+        _require_integer("pool_size", self.pool_size, least=1)
+        _require_integer("max_overflow", self.max_overflow, least=-1)
+        _require_integer("pool_recycle", self.pool_recycle, least=-1)
+        if self.sqlite_synchronous.upper() not in _SYNCHRONOUS:
+            msg = f"sqlite_synchronous must be one of {', '.join(_SYNCHRONOUS)}"
+            raise ConfigurationError(msg)
+        if self.poolclass is not None and issubclass(self.poolclass, StaticPool):
+            msg = (
+                "StaticPool puts all tasks into one transaction, so that one task's rollback "
+                "discards another's work; leave poolclass out: concurrent access just works"
+            )
+            raise ConfigurationError(msg)
+        for name, instead in _REFUSED.items():
+            if name in self.engine_options:
+                msg = f"option {name!r} is not supported here: {instead}"
+                raise ConfigurationError(msg)
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        msg = f"{name} must be a positive number of seconds, not {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _require_integer(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name} must be an integer of at least {least}, not {value!r}"
+        raise ConfigurationError(msg)

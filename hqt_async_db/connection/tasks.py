@@ -1,0 +1,93 @@
+"""Work that must reach its end whatever happens to the task that asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+T = TypeVar("T")
+
+# asyncio itself keeps only weak references to running tasks.
+_running: set[asyncio.Task[object]] = set()
+
+
+def start(work: Coroutine[object, object, T], *, name: str) -> asyncio.Task[T]:
+    """Run ``work`` in a task that nothing else references or cancels."""
+    task = asyncio.create_task(work, name=name)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
+
+
+async def wait(task: asyncio.Task[T], timeout_s: float | None) -> asyncio.CancelledError | None:
+    """Wait for ``task`` to end; cancelling the waiter does not cancel it.
+
+    Returns:
+        The cancellation that arrived while waiting, for the caller to raise
+        once it knows how the task ended, or None. After ``timeout_s`` the
+        task may still be running.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout_s is None else loop.time() + timeout_s
+    cancelled: asyncio.CancelledError | None = None
+    with _shield():
+        while not task.done():
+            left = None if deadline is None else deadline - loop.time()
+            if left is not None and left <= 0:
+                break
+            try:
+                await asyncio.wait((task,), timeout=left)
+            except asyncio.CancelledError as error:
+                cancelled = error
+    return cancelled
+
+
+async def finish(
+    work: Coroutine[object, object, T], *, name: str, timeout_s: float | None = None
+) -> T:
+    """Run ``work`` to its end in a task of its own and return its result.
+
+    A cancellation that arrives meanwhile goes on once the work has ended.
+
+    Raises:
+        TimeoutError: The work did not end within ``timeout_s``; it goes on.
+    """
+    task = start(work, name=name)
+    cancelled = await wait(task, timeout_s)
+    if not task.done():
+        task.add_done_callback(_retrieve)
+        if cancelled is not None:
+            raise cancelled
+        raise TimeoutError
+    if cancelled is not None:
+        _retrieve(task)
+        raise cancelled
+    return task.result()
+
+
+async def drain(tasks: Iterable[asyncio.Task[object]]) -> None:
+    """Wait for tasks that were left running, whatever their result."""
+    pending = [task for task in tasks if not task.done()]
+    if pending:
+        await asyncio.wait(pending)
+
+
+def _retrieve(task: asyncio.Task[object]) -> None:
+    """Take the exception out of a task that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _shield() -> contextlib.AbstractContextManager[object]:
+    """Return anyio's shield where anyio runs.
+
+    anyio delivers a cancellation again and again until the scope is left, so
+    that waiting without its shield would spin.
+    """
+    anyio = sys.modules.get("anyio")
+    return contextlib.nullcontext() if anyio is None else anyio.CancelScope(shield=True)
