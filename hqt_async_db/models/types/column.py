@@ -1,0 +1,95 @@
+"""What every column type shares: a named refusal and a public ``coerce``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from sqlalchemy import Column
+from sqlalchemy.types import TypeDecorator
+
+from hqt_async_db.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.base import SchemaEventTarget
+
+ValueT = TypeVar("ValueT")
+
+Processor = Callable[[Any], Any]
+
+
+def unboxed(value: object) -> Any:  # noqa: ANN401 - whatever was inside the box
+    """Return the Python scalar inside a NumPy scalar, anything else as it is.
+
+    Research code hands over ``numpy.int64`` and ``numpy.bool_`` without
+    knowing it; NumPy itself is never imported.
+    """
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+class ColumnType(TypeDecorator[ValueT]):
+    """A type that checks and normalises values the same way on every path.
+
+    ``coerce`` runs when an attribute is set, when a repository validates its
+    arguments and when a value is bound to a statement, so a refusal reads the
+    same wherever it happens. Give each column an instance of its own: the
+    instance learns the name of the first column it is attached to.
+    """
+
+    cache_ok = True
+    _column: Column[Any] | None = None
+
+    @property
+    def field(self) -> str | None:
+        """``table.column`` of the column this type belongs to, if it has one."""
+        if self._column is None or self._column.name is None:
+            return None
+        table = self._column.table
+        return self._column.name if table is None else f"{table.name}.{self._column.name}"
+
+    def coerce(self, value: object, dialect: Dialect | None = None) -> ValueT | None:
+        """Return ``value`` as this column holds it; None stays None.
+
+        Args:
+            value: What the caller wants to store or to compare with.
+            dialect: The backend, where it is known; its own limits (NaN,
+                exactness on SQLite) are then checked too.
+
+        Raises:
+            InvalidInputError: The column cannot hold the value.
+        """
+        if value is None:
+            return None
+        coerced = self.checked(value)
+        if dialect is not None:
+            self.check_backend(coerced, dialect)
+        return coerced
+
+    def checked(self, value: object) -> ValueT:
+        """Return ``value``, never None, normalised, or refuse it."""
+        raise NotImplementedError
+
+    def check_backend(self, value: ValueT, dialect: Dialect) -> None:
+        """Refuse a normalised value that this one backend cannot hold."""
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise InvalidInputError for this column; ``reason`` shows no value."""
+        field = self.field
+        message = f"{field or 'value'} {reason}"
+        raise InvalidInputError(message, field=field)
+
+    def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:  # noqa: ANN401
+        # A selectable's column shares the type of the table's column, so the
+        # first one wins; a copied type still remembers the original's column.
+        known = self._column
+        if isinstance(parent, Column) and (known is None or known.type is not self):
+            self._column = parent
+        super()._set_parent(parent, **kw)
+
+
+def kind_of(value: object) -> str:
+    """Name the type of a refused value; the value itself stays unseen."""
+    return f"a value of type {type(value).__name__}"

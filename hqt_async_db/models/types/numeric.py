@@ -1,0 +1,283 @@
+"""Numbers: bit-exact doubles, exact money, bounded integers, real booleans."""
+
+from __future__ import annotations
+
+import operator
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from math import isfinite
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Boolean, Integer, Numeric
+from sqlalchemy import Double as SqlDouble
+from sqlalchemy.sql import operators
+
+from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, unboxed
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.operators import OperatorType
+    from sqlalchemy.types import TypeEngine
+
+
+class Double(ColumnType[float]):
+    """A double: finite values come back bit-equal, -0.0 as 0.0.
+
+    NaN and infinity are kept by PostgreSQL and refused where the backend
+    cannot hold them. Integers and NumPy scalars are accepted where a double
+    holds them exactly, a Decimal becomes the nearest double; bool and str
+    are refused.
+    """
+
+    impl = SqlDouble
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def checked(self, value: object) -> float:
+        """Return ``value`` as a float, or refuse it."""
+        if type(value) is float:
+            return value + 0.0
+        value = unboxed(value)
+        if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+            self.refuse(f"must be a number, not {kind_of(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            self.refuse("is beyond the largest double")
+        if isinstance(value, int) and number != value:
+            self.refuse("is an integer that a double cannot hold exactly")
+        return number + 0.0
+
+    def check_backend(self, value: float, dialect: Dialect) -> None:
+        """Refuse NaN and infinity except on PostgreSQL."""
+        if dialect.name != "postgresql" and not isfinite(value):
+            self.refuse(f"is NaN or infinite, which {dialect.name} cannot hold")
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that prepares values for the driver."""
+
+        def bind(value: object) -> float | None:
+            if type(value) is float and isfinite(value):
+                return value + 0.0  # the only zero is the positive one
+            return self.coerce(value, dialect)
+
+        return bind
+
+    def literal_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that writes values into SQL text."""
+
+        def literal(value: object) -> str:
+            number = self.coerce(value, dialect)
+            if number is None or isfinite(number):
+                # An exponent makes it a double: 1.1 alone is an exact decimal.
+                text = repr(number)
+                return text if "e" in text else f"{text}e0"
+            return f"'{number}'::double precision"
+
+        return literal
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
+        """Read what the driver returned as it is: every driver gives floats."""
+        del dialect, coltype
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Return this type: the other side is a number too."""
+        del op, value
+        return self
+
+
+_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN)
+_QUANTUM = Decimal("0.00000001")
+_LIMIT = Decimal(10) ** 20
+_ZERO = Decimal("0.00000000")
+# Below this, 8 decimal places are at most 15 significant digits.
+_ALWAYS_EXACT = Decimal(10) ** 7
+_SQLITE_DIGITS = 15
+
+
+class Money(ColumnType[Decimal]):
+    """Real money, a price or a volume: NUMERIC(28, 8), exact.
+
+    Read as a Decimal with eight places. int, Decimal, str and float (through
+    its repr) are accepted and rounded half-even to eight places in Python,
+    alike on every backend. On SQLite the column holds a plain number, so a
+    value with more than 15 significant digits is refused there.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(28, 8)
+
+    def checked(self, value: object) -> Decimal:
+        """Return ``value`` as a Decimal with eight places, or refuse it."""
+        if type(value) is Decimal and value.same_quantum(_QUANTUM):
+            rounded = value
+        else:
+            rounded = self._rounded(value)
+        if not -_LIMIT < rounded < _LIMIT:
+            self.refuse("must be smaller than 10**20")
+        return rounded or _ZERO  # -0 is 0
+
+    def _rounded(self, value: object) -> Decimal:
+        value = unboxed(value)
+        if isinstance(value, bool) or not isinstance(value, int | Decimal | str | float):
+            self.refuse(f"must be a number, not {kind_of(value)}")
+        if isinstance(value, int) and not -_LIMIT < value < _LIMIT:
+            self.refuse("must be smaller than 10**20")
+        try:
+            exact = Decimal(float.__repr__(value) if isinstance(value, float) else value)
+            rounded = exact.quantize(_QUANTUM, context=_CONTEXT)
+        except InvalidOperation:
+            self.refuse("must be a number smaller than 10**20")
+        if not rounded.is_finite():
+            self.refuse("must be a finite number")
+        return rounded
+
+    def check_backend(self, value: Decimal, dialect: Dialect) -> None:
+        """Refuse on SQLite what 15 significant digits cannot hold."""
+        if dialect.name != "sqlite" or -_ALWAYS_EXACT < value < _ALWAYS_EXACT:
+            return
+        if len(value.normalize(_CONTEXT).as_tuple().digits) > _SQLITE_DIGITS:
+            self.refuse(
+                f"is {value}: more than {_SQLITE_DIGITS} significant digits, "
+                "which SQLite cannot hold exactly"
+            )
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that prepares values for the driver."""
+        checked, check_backend = self.checked, self.check_backend
+        if dialect.name != "sqlite":
+            return lambda value: None if value is None else checked(value)
+
+        def bind(value: object) -> float | None:
+            if value is None:
+                return None
+            number = checked(value)
+            check_backend(number, dialect)
+            return float(number)
+
+        return bind
+
+    def literal_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that writes values into SQL text."""
+        return lambda value: f"{self.coerce(value, dialect):f}"
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
+        """Return the function that reads what the driver returned."""
+        return _read_money
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Return this type: the other side is a number too."""
+        del op, value
+        return self
+
+
+def _read_money(value: object) -> Decimal | None:
+    """Read a stored number; a sum or product is rounded to eight places too."""
+    if value is None:
+        return None
+    if type(value) is Decimal and value.same_quantum(_QUANTUM):
+        return value
+    exact = value if isinstance(value, Decimal) else Decimal(str(value))
+    return exact.quantize(_QUANTUM, context=_CONTEXT)
+
+
+class _BoundedInteger(ColumnType[int]):
+    """An integer that is refused before the driver where it does not fit."""
+
+    cache_ok = True
+    bits: int
+
+    def checked(self, value: object) -> int:
+        """Return ``value`` as an int, or refuse it."""
+        if type(value) is not int:
+            value = self._as_int(value)
+        if not -(1 << self.bits - 1) <= value < 1 << self.bits - 1:
+            self.refuse(f"is beyond {self.bits} bits")
+        return value
+
+    def _as_int(self, value: object) -> int:
+        if isinstance(value, bool):
+            self.refuse("must be an integer, not a value of type bool")
+        try:
+            return int(operator.index(value))  # type: ignore[arg-type]  # TypeError is the answer
+        except TypeError:
+            self.refuse(f"must be an integer, not {kind_of(value)}")
+
+    def bind_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
+        """Return the function that prepares values for the driver."""
+        checked = self.checked
+        return lambda value: None if value is None else checked(value)
+
+    def literal_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
+        """Return the function that writes values into SQL text."""
+        return lambda value: str(self.checked(value))
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Compare with integers only; arithmetic keeps the other side's type."""
+        if op is not None and not operators.is_comparison(op):
+            return self.impl_instance.coerce_compared_value(op, value)
+        return self
+
+
+class Int32(_BoundedInteger):
+    """A whole number of at most 32 bits, such as a count."""
+
+    impl = Integer
+    cache_ok = True
+    bits = 32
+
+
+class Int64(_BoundedInteger):
+    """A whole number of at most 64 bits."""
+
+    impl = BigInteger
+    cache_ok = True
+    bits = 64
+
+
+class RowId(_BoundedInteger):
+    """A primary key, or a reference to one: 64 bits on every backend.
+
+    SQLite numbers rows by itself only in a column declared INTEGER.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+    bits = 64
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type of one backend."""
+        kind = Integer() if dialect.name == "sqlite" else BigInteger()
+        return dialect.type_descriptor(kind)
+
+
+class Flag(ColumnType[bool]):
+    """True or False; 1, 0 and NumPy's booleans are taken, nothing else."""
+
+    impl = Boolean
+    cache_ok = True
+
+    def checked(self, value: object) -> bool:
+        """Return ``value`` as a bool, or refuse it."""
+        if value is True or value is False:
+            return value
+        value = unboxed(value)
+        if isinstance(value, int) and value in {0, 1}:
+            return bool(value)
+        self.refuse(f"must be True or False, not {kind_of(value)}")
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
+        """Prepare one value for the driver."""
+        return self.coerce(value, dialect)
+
+    process_literal_param = process_bind_param  # type: ignore[assignment]  # same for both
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Return this type: the other side is a boolean too."""
+        del op, value
+        return self

@@ -1,0 +1,109 @@
+"""Points in time: aware, UTC, to the microsecond, on every backend."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import DateTime, Interval
+from sqlalchemy.dialects import mysql, sqlite
+
+from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.operators import OperatorType
+    from sqlalchemy.types import TypeEngine
+
+
+def utc_now() -> datetime:
+    """Return the current time as an aware UTC datetime."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(ColumnType[datetime]):
+    """A point in time, always read as an aware UTC datetime.
+
+    A naive value is taken as UTC, an aware one is converted. Microseconds
+    survive (``TIMESTAMPTZ``, ``DATETIME(6)``, fixed-width sortable text on
+    SQLite); a ``pandas.Timestamp`` loses what it holds below a microsecond.
+    Dates, strings and numbers are refused.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(timezone=True)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type of one backend."""
+        if dialect.name in {"mysql", "mariadb"}:
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sqlite.DATETIME())
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def checked(self, value: object) -> datetime:
+        """Return ``value`` as an aware UTC datetime, or refuse it."""
+        if type(value) is datetime and value.tzinfo is UTC:
+            return value
+        if not isinstance(value, datetime):
+            self.refuse(f"must be a datetime, not {kind_of(value)}")
+        try:
+            return _in_utc(value)
+        except (OverflowError, TypeError, ValueError):  # year 0 or 10000; NaT
+            self.refuse("is not a time between the years 1 and 9999 in UTC")
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that prepares values for the driver."""
+        checked = self.checked
+        if dialect.name == "sqlite":
+            return lambda value: None if value is None else _text(checked(value))
+        if dialect.name in {"mysql", "mariadb"}:
+            return lambda value: None if value is None else checked(value).replace(tzinfo=None)
+        return lambda value: None if value is None else checked(value)
+
+    def literal_processor(self, dialect: Dialect) -> Processor:
+        """Return the function that writes values into SQL text."""
+        offset = "+00:00" if dialect.name == "postgresql" else ""
+        return lambda value: f"'{_text(self.checked(value))}{offset}'"
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
+        """Return the function that reads what the driver returned."""
+        return _text_to_utc if dialect.name == "sqlite" else _driver_to_utc
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Return the type of the other side: an interval, or a time."""
+        if isinstance(value, timedelta):
+            return Interval()
+        return super().coerce_compared_value(op, value)
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Return a plain datetime: a subclass may carry more than drivers know."""
+    if value.utcoffset() is None:
+        return datetime.combine(value.date(), value.time(), UTC)
+    plain = datetime(
+        value.year, value.month, value.day, value.hour, value.minute, value.second,
+        value.microsecond, value.tzinfo, fold=value.fold,
+    )  # fmt: skip
+    return plain.astimezone(UTC)
+
+
+def _text(value: datetime) -> str:
+    return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _text_to_utc(value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    return _driver_to_utc(datetime.fromisoformat(value))
+
+
+def _driver_to_utc(value: datetime | None) -> datetime | None:
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value.astimezone(UTC)
