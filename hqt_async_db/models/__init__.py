@@ -22,6 +22,7 @@ from hqt_async_db.models.types import (
     choice_check,
 )
 from hqt_async_db.models.users import User, UserSetting
+from hqt_async_db.models.validation import validate_values
 from hqt_async_db.models.vocabulary import (
     AccountMode,
     Direction,
@@ -64,4 +65,5 @@ __all__ = [
     "UserSetting",
     "UtcDateTime",
     "choice_check",
+    "validate_values",
 ]

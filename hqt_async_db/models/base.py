@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import MetaData, event, inspect
 from sqlalchemy.ext.asyncio import AsyncAttrs
-from sqlalchemy.orm import ColumnProperty, DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import (
+    ColumnProperty,
+    DeclarativeBase,
+    Mapped,
+    Mapper,
+    declared_attr,
+    mapped_column,
+)
 
-from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import (
     ColumnType,
     Double,
@@ -24,11 +30,22 @@ from hqt_async_db.models.types import (
     UtcDateTime,
     utc_now,
 )
+from hqt_async_db.models.unloaded import guard_relationships
+from hqt_async_db.models.validation import is_sql, unknown_field, validate_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.orm import InstrumentedAttribute, MapperProperty
+
+__all__ = [
+    "Base",
+    "CreatedMixin",
+    "IdMixin",
+    "TimestampMixin",
+    "VersionMixin",
+    "validate_values",
+]
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -58,7 +75,7 @@ class Base(AsyncAttrs, DeclarativeBase):
         int: Int64,
         str: ExactText,
     }
-    __mapper_args__: ClassVar[Any] = {"eager_defaults": True}
+    __mapper_args__: Any = {"eager_defaults": True}
     __repr_fields__: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - the columns' own types
@@ -71,7 +88,7 @@ class Base(AsyncAttrs, DeclarativeBase):
         known = inspect(type(self)).all_orm_descriptors
         for name, value in values.items():
             if name not in known and not isinstance(getattr(type(self), name, None), property):
-                raise _unknown_field(type(self), name)
+                raise unknown_field(type(self), name)
             setattr(self, name, value)
 
     def __repr__(self) -> str:
@@ -81,10 +98,6 @@ class Base(AsyncAttrs, DeclarativeBase):
         names = dict.fromkeys((*keys, *self.__repr_fields__))
         shown = [f"{name}={self.__dict__[name]!r}" for name in names if name in self.__dict__]
         return f"<{' '.join([type(self).__name__, *shown])}>"
-
-
-def _unknown_field(model: type[Any], name: str) -> InvalidInputError:
-    return InvalidInputError(f"{model.__name__} has no field {name[:80]!r}", field=name[:80])
 
 
 @event.listens_for(Base, "attribute_instrument", propagate=True)
@@ -100,7 +113,7 @@ def _coerce_on_assignment(
 
     @event.listens_for(attribute, "set", retval=True)
     def _set(_target: object, value: object, *_: object) -> object:
-        return value if hasattr(value, "__clause_element__") else coerce(value)
+        return value if is_sql(value) else coerce(value)
 
     if isinstance(column_type, JsonDict):
         column_type.mutable.associate_with_attribute(attribute)
@@ -111,6 +124,13 @@ def _type_of(prop: MapperProperty[Any]) -> ColumnType[Any] | None:
         return None
     column_type = prop.columns[0].type
     return column_type if isinstance(column_type, ColumnType) else None
+
+
+@event.listens_for(Mapper, "after_configured")
+def _guard_relationships() -> None:
+    # Not per mapper: a backref gives one a relationship after its own event.
+    for mapper in Base.registry.mappers:
+        guard_relationships(mapper)
 
 
 class IdMixin:

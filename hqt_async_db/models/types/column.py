@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from sqlalchemy import Column
+from sqlalchemy import Column, String
 from sqlalchemy.types import TypeDecorator
 
 from hqt_async_db.errors import InvalidInputError
@@ -13,6 +13,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.base import SchemaEventTarget
+    from sqlalchemy.types import TypeEngine
 
 ValueT = TypeVar("ValueT")
 
@@ -81,13 +82,24 @@ class ColumnType(TypeDecorator[ValueT]):
         message = f"{field or 'value'} {reason}"
         raise InvalidInputError(message, field=field)
 
-    def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:  # noqa: ANN401
+    def _set_parent(
+        self,
+        parent: SchemaEventTarget,
+        outer: bool = False,  # noqa: FBT001, FBT002 - SQLAlchemy's signature
+        **kw: Any,  # noqa: ANN401
+    ) -> None:
         # A selectable's column shares the type of the table's column, so the
         # first one wins; a copied type still remembers the original's column.
         known = self._column
         if isinstance(parent, Column) and (known is None or known.type is not self):
             self._column = parent
-        super()._set_parent(parent, **kw)
+        super()._set_parent(parent, outer, **kw)
+
+
+def text_literal(dialect: Dialect) -> Processor:
+    """Return the function that quotes text for SQL on one backend."""
+    plain: TypeEngine[str] = String()
+    return cast("Processor", plain.literal_processor(dialect))
 
 
 def kind_of(value: object) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON
 
-from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
+from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, text_literal
 from hqt_async_db.models.types.json_tracking import JsonObject
 from hqt_async_db.models.types.json_values import UnfitJsonError, encode, fit, parse
 
@@ -58,7 +58,7 @@ class JsonDict(ColumnType[dict[str, Any]]):
 
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
-        quote = String().literal_processor(dialect)
+        quote = text_literal(dialect)
         return lambda value: quote(self._text(value))
 
     def _text(self, value: object) -> str | None:

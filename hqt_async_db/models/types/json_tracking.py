@@ -76,7 +76,7 @@ class JsonObject(_Nested, MutableDict[str, Any]):
         """Set one value."""
         self.update({key: value})
 
-    def setdefault(self, key: str, value: object = None) -> Any:  # type: ignore[override]  # noqa: ANN401 - one signature for MutableDict's overloads
+    def setdefault(self, key: str, value: object = None) -> Any:  # noqa: ANN401 - any JSON value
         """Return the value of ``key``, after setting it where it is missing."""
         if key not in self:
             self[key] = value

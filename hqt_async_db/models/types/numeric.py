@@ -78,7 +78,7 @@ class Double(ColumnType[float]):
 
         return literal
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
         """Read what the driver returned as it is: every driver gives floats."""
         del dialect, coltype
 
@@ -267,9 +267,9 @@ class Flag(ColumnType[bool]):
         if value is True or value is False:
             return value
         value = unboxed(value)
-        if isinstance(value, int) and value in {0, 1}:
-            return bool(value)
-        self.refuse(f"must be True or False, not {kind_of(value)}")
+        if not isinstance(value, int) or value not in {0, 1}:
+            self.refuse(f"must be True or False, not {kind_of(value)}")
+        return bool(value)
 
     def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
         """Prepare one value for the driver."""

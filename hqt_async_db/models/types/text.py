@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 
-from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
+from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, text_literal
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -85,18 +85,16 @@ class ExactText(ColumnType[str]):
 
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
-        quote = String().literal_processor(dialect)
+        quote = text_literal(dialect)
         return lambda value: quote(self.checked(value))
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
         """Read what the driver returned as it is: every driver gives str."""
         del dialect, coltype
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Return the type of the other side; a pattern may be longer."""
-        if not isinstance(value, str):
-            return super().coerce_compared_value(op, value)
-        return self if op in _EQUALITIES else self._unbounded()
+        return self if op in _EQUALITIES or not isinstance(value, str) else self._unbounded()
 
     def _unbounded(self) -> ExactText:
         unbounded = ExactText()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, Interval
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects import mysql
 
 from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
 
@@ -41,7 +41,7 @@ class UtcDateTime(ColumnType[datetime]):
         if dialect.name in {"mysql", "mariadb"}:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         if dialect.name == "sqlite":
-            return dialect.type_descriptor(sqlite.DATETIME())
+            return dialect.type_descriptor(DateTime())
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def checked(self, value: object) -> datetime:
@@ -75,9 +75,8 @@ class UtcDateTime(ColumnType[datetime]):
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Return the type of the other side: an interval, or a time."""
-        if isinstance(value, timedelta):
-            return Interval()
-        return super().coerce_compared_value(op, value)
+        del op
+        return Interval() if isinstance(value, timedelta) else self
 
 
 def _in_utc(value: datetime) -> datetime:

@@ -1,0 +1,154 @@
+"""Check the values of one row before any SQL runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Column, inspect
+from sqlalchemy.orm import Mapper, RelationshipProperty
+
+from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.models.types import ColumnType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.orm import DeclarativeBase
+
+
+class _Field(NamedTuple):
+    """What one attribute of a model takes."""
+
+    name: str  # table.column
+    type: ColumnType[Any] | None
+    nullable: bool
+    filled: bool  # something else supplies a value that is left out
+
+
+def validate_values(
+    model: type[DeclarativeBase],
+    values: Mapping[str, Any],
+    *,
+    partial: bool,
+    relationships: bool = False,
+    dialect: Dialect | None = None,
+) -> dict[str, Any]:
+    """Return the values of one row, each as its column will hold it.
+
+    Works for any declarative model; only the columns that use this library's
+    types are normalised. SQL expressions pass through unchecked. An explicit
+    None for a column with a default is left out, so that the default applies.
+
+    Args:
+        model: The mapped class.
+        values: Values by attribute name.
+        partial: Whether columns may be left out (an update); otherwise every
+            column that is NOT NULL and has no default must be there.
+        relationships: Whether related instances may be given as well.
+        dialect: The backend, where its own limits shall be checked too.
+
+    Raises:
+        InvalidInputError: A name is unknown, a value does not fit its column,
+            or a required one is missing. ``field`` names ``table.column``.
+    """
+    mapper = inspect(model)
+    fields = _fields(mapper)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        field = fields.get(name)
+        if field is None:
+            _check_relationship(mapper, name, allowed=relationships)
+            checked[name] = value
+        elif value is not None:
+            checked[name] = _coerced(field, value, dialect)
+        elif field.nullable:
+            checked[name] = None
+        elif partial or not field.filled:
+            raise _required(field)
+    if not partial:
+        _check_complete(mapper, fields, checked)
+    return checked
+
+
+def is_sql(value: object) -> bool:
+    """Tell whether a value is an SQL expression, to be computed by the database."""
+    return hasattr(value, "__clause_element__")
+
+
+def _coerced(field: _Field, value: object, dialect: Dialect | None) -> object:
+    if field.type is None or is_sql(value):
+        return value
+    return field.type.coerce(value, dialect)
+
+
+def _check_relationship(mapper: Mapper[Any], name: str, *, allowed: bool) -> None:
+    known = isinstance(name, str) and name in mapper.relationships
+    if not known:
+        raise unknown_field(mapper.class_, name)
+    if not allowed:
+        message = f"{mapper.class_.__name__}.{name} is a relationship: give its foreign key"
+        raise InvalidInputError(message, field=name)
+
+
+def unknown_field(model: type[Any], name: object) -> InvalidInputError:
+    """Return the error for a name that is no attribute of ``model``."""
+    shown = str(name)[:80]
+    return InvalidInputError(f"{model.__name__} has no field {shown!r}", field=shown)
+
+
+def _required(field: _Field) -> InvalidInputError:
+    return InvalidInputError(f"{field.name} is required", field=field.name)
+
+
+def _check_complete(
+    mapper: Mapper[Any], fields: Mapping[str, _Field], checked: Mapping[str, Any]
+) -> None:
+    related: set[str] | None = None
+    for name, field in fields.items():
+        if field.nullable or field.filled or name in checked:
+            continue
+        if related is None:
+            related = _keys_of_related(mapper, checked)
+        if name not in related:
+            raise _required(field)
+
+
+def _keys_of_related(mapper: Mapper[Any], checked: Mapping[str, Any]) -> set[str]:
+    """Return the foreign keys that given related instances will fill."""
+    given = [prop for prop in mapper.relationships if checked.get(prop.key) is not None]
+    return {
+        mapper.get_property_by_column(column).key
+        for prop in given
+        for column in prop.local_columns
+        if column in mapper.columns.values()
+    }
+
+
+@lru_cache(maxsize=256)
+def _fields(mapper: Mapper[Any]) -> dict[str, _Field]:
+    """Return what each column attribute of a mapped class takes, by name."""
+    fields: dict[str, _Field] = {}
+    for prop in mapper.column_attrs:
+        columns = [column for column in prop.columns if isinstance(column, Column)]
+        if not columns:
+            continue  # computed by a SELECT
+        column = columns[0]
+        fields[prop.key] = _Field(
+            name=f"{column.table.name}.{column.name}",
+            type=column.type if isinstance(column.type, ColumnType) else None,
+            nullable=bool(column.nullable),
+            filled=len(columns) > 1 or _fills_itself(mapper, column),
+        )
+    return fields
+
+
+def _fills_itself(mapper: Mapper[Any], column: Column[Any]) -> bool:
+    return (
+        column.default is not None
+        or column.server_default is not None
+        or column is column.table.autoincrement_column
+        or column is mapper.polymorphic_on
+        or column is mapper.version_id_col
+    )
