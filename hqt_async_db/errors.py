@@ -30,6 +30,7 @@
     ├── StorageFullError
     ├── NotADatabaseError
     ├── StatementFailedError
+    │   └── ValueRefusedError
     └── BackupError
         ├── BackupVerificationError
         └── ImportDataError
@@ -88,9 +89,7 @@ class NestedSessionError(HqtDbError, sa_exc.InvalidRequestError):
     """A task waits for a connection or lock that it holds itself."""
 
 
-class UnloadedRelationshipError(
-    HqtDbError, orm_exc.DetachedInstanceError, sa_exc.MissingGreenlet
-):
+class UnloadedRelationshipError(HqtDbError, orm_exc.DetachedInstanceError, sa_exc.MissingGreenlet):
     """A relationship was touched that no query has loaded.
 
     Attributes:
@@ -259,7 +258,71 @@ class NotADatabaseError(_DatabaseFailure, sa_exc.DatabaseError):
 
 
 class StatementFailedError(_DatabaseFailure):
-    """The database refused a statement for a reason no other class names."""
+    """The database refused a statement for a reason no other class names.
+
+    An instance is of a variant made by :func:`statement_failure`, so that it
+    is also the ``ProgrammingError``, ``OperationalError``, … of SQLAlchemy.
+    """
+
+    _family: ClassVar[type[sa_exc.DBAPIError]] = sa_exc.DBAPIError
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = self.__dict__ | {"orig": None}
+        return (_rebuild_statement, (self._family, self.args[0], state))
+
+
+class ValueRefusedError(StatementFailedError, sa_exc.DataError):
+    """The database or its driver refused a value: its type, length or range.
+
+    Attributes:
+        table: Name of the table, or None where the database does not say.
+        columns: Name of the column, empty if unknown.
+    """
+
+    _family = sa_exc.DataError
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        orig: BaseException | None = None,
+        connection_invalidated: bool = False,
+        table: str | None = None,
+        columns: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, orig=orig, connection_invalidated=connection_invalidated)
+        self.table = table
+        self.columns = columns
+
+
+_VARIANTS: dict[str, type[StatementFailedError]] = {
+    family.__name__: type(
+        "StatementFailedError",
+        (StatementFailedError, family),
+        {"__doc__": StatementFailedError.__doc__, "__module__": __name__, "_family": family},
+    )
+    for family in (
+        sa_exc.DatabaseError,
+        sa_exc.IntegrityError,
+        sa_exc.InterfaceError,
+        sa_exc.InternalError,
+        sa_exc.NotSupportedError,
+        sa_exc.OperationalError,
+        sa_exc.ProgrammingError,
+    )
+} | {"DataError": ValueRefusedError}
+
+
+def statement_failure(family: type[sa_exc.DBAPIError]) -> type[StatementFailedError]:
+    """Return the StatementFailedError that is also a ``family`` of SQLAlchemy."""
+    return _VARIANTS.get(family.__name__, StatementFailedError)
+
+
+def _rebuild_statement(
+    family: type[sa_exc.DBAPIError], message: str, state: dict[str, object]
+) -> _DatabaseFailure:
+    """Unpickle a variant, which no module holds under its name."""
+    return _rebuild(statement_failure(family), message, state)
 
 
 class BackupError(HqtDbError):
