@@ -62,7 +62,7 @@ class ExactText(ColumnType[str]):
             return _MySqlLongText() if self.length is None else _MySqlVarchar(self.length)
         collation = "C" if dialect.name == "postgresql" else None
         if self.length is None:
-            return dialect.type_descriptor(Text(collation=collation))
+            return Text(collation=collation)  # the descriptor of asyncpg would be VARCHAR
         return dialect.type_descriptor(String(self.length, collation=collation))
 
     def checked(self, value: object) -> str:
@@ -98,7 +98,7 @@ class ExactText(ColumnType[str]):
 
     def _unbounded(self) -> ExactText:
         unbounded = ExactText()
-        unbounded._column = self._column  # noqa: SLF001 - its own class
+        unbounded._column = self._column
         return unbounded
 
 
@@ -129,9 +129,9 @@ class Choice(ExactText):
 
     def checked(self, value: object) -> str:
         """Return ``value`` as a plain str, or refuse it."""
-        if isinstance(value, str) and value in self._words:
-            return self._words[value]
-        self.refuse(f"must be one of {', '.join(self._words)}")
+        if not isinstance(value, str) or value not in self._words:
+            self.refuse(f"must be one of {', '.join(self._words)}")
+        return self._words[value]
 
 
 def choice_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
