@@ -1,0 +1,164 @@
+"""How alembic runs here: for ``alembic/env.py`` and for this package's functions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
+
+from hqt_async_db import models
+from hqt_async_db.errors import SchemaMismatchError
+from hqt_async_db.migrations.rendering import compare_type, render_item
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection
+    from sqlalchemy.schema import SchemaItem
+
+    Steps = Callable[[str | None], list[RevisionStep]]
+
+VERSION_TABLE: Final = "alembic_version"
+
+_POLL_S: Final = 0.01
+_LEFT_BY_BATCH: Final = "_alembic_tmp_"
+# alembic's "op" and "context" are global to the process: of two migrations at
+# once, one would write into the other's database.
+_alembic: Final = threading.Lock()
+
+
+def our_tables() -> dict[str, Table]:
+    """Return this package's own tables by name, without those of users' models.
+
+    A user's model that derives from our Base shares its metadata, but no
+    revision of ours creates its table.
+    """
+    found = (mapper for mapper in models.Base.registry.mappers if _is_own(mapper.class_))
+    tables = (mapper.local_table for mapper in found)
+    return {table.name: table for table in tables if isinstance(table, Table)}
+
+
+def _is_own(model: type[object]) -> bool:
+    return f"{model.__module__}.".startswith(f"{models.__name__}.")
+
+
+def options(dialect_name: str) -> dict[str, Any]:
+    """Return the arguments of ``context.configure`` for one kind of database."""
+    return {
+        "target_metadata": models.Base.metadata,
+        "include_name": _include_name,
+        "include_object": _include_object,
+        "compare_type": compare_type,
+        "compare_server_default": True,
+        "render_item": render_item,
+        "render_as_batch": True,
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
+        "version_table": VERSION_TABLE,
+        # alembic takes SQLite for a database that commits every DDL
+        # statement, as the driver's old transaction control did.
+        "transactional_ddl": is_transactional(dialect_name),
+    }
+
+
+def is_transactional(dialect_name: str) -> bool:
+    """Tell whether a failed migration leaves nothing behind."""
+    return dialect_name in ("postgresql", "sqlite")
+
+
+def _include_name(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+    """Leave alone what is not ours, but show what a broken batch left behind."""
+    del parents
+    if name is None:
+        return True
+    if kind == "table":
+        return name in our_tables() or name.startswith(_LEFT_BY_BATCH)
+    # MariaDB adds a CHECK of its own to every JSON column.
+    return kind != "check_constraint" or name.startswith("ck_")
+
+
+def _include_object(
+    item: SchemaItem,
+    name: str | None,
+    kind: str,
+    reflected: bool,  # noqa: FBT001 - alembic passes it by position
+    compared: SchemaItem | None,
+) -> bool:
+    """Leave users' models alone that derive from our Base."""
+    del item, compared
+    return kind != "table" or reflected or name in our_tables()
+
+
+@asynccontextmanager
+async def alembic_to_ourselves() -> AsyncIterator[None]:
+    """Keep other tasks and threads of this process out of alembic meanwhile."""
+    while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - other loops hold it too
+        await asyncio.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        _alembic.release()
+
+
+def configured(connection: Connection, scripts: ScriptDirectory) -> MigrationContext:
+    """Return a context that can compare or stamp, outside of any script."""
+    environment = EnvironmentContext(Config(), scripts)
+    environment.configure(connection=connection, **options(connection.dialect.name))
+    return environment.get_context()
+
+
+def run_steps(connection: Connection, scripts: ScriptDirectory, steps: list[RevisionStep]) -> None:
+    """Run migration steps, each with its change of the version table.
+
+    Raises:
+        SchemaMismatchError: A step failed on a server that commits every DDL
+            statement by itself, so the step is half applied.
+    """
+    watched = _Watched(steps)
+    environment = EnvironmentContext(Config(), scripts, fn=watched.each)
+    if not is_transactional(connection.dialect.name):
+        connection.commit()  # so that alembic commits after every step
+    with environment:
+        environment.configure(connection=connection, **options(connection.dialect.name))
+        try:
+            with environment.begin_transaction():
+                environment.run_migrations()
+        except DBAPIError as error:
+            watched.explain(error, connection.dialect.name)
+            raise
+
+
+class _Watched:
+    """Steps that remember which of them is running."""
+
+    def __init__(self, steps: list[RevisionStep]) -> None:
+        self._steps = steps
+        self._running: RevisionStep | None = None
+
+    def each(self, heads: object, context: object) -> Iterator[RevisionStep]:
+        del heads, context
+        for step in self._steps:
+            self._running = step
+            yield step
+
+    def explain(self, error: DBAPIError, dialect_name: str) -> None:
+        if self._running is None or is_transactional(dialect_name):
+            return
+        raise SchemaMismatchError(half_applied(str(self._running))) from error
+
+
+def half_applied(step: str) -> str:
+    """Return what to do about a step that a server applied only in part."""
+    return (
+        f"'{step}' stopped half-way, now or in an earlier run that was killed: this server "
+        "commits every DDL statement by itself, so some of the step's changes are in the "
+        "database though its revision is not. Restore the backup taken before and upgrade "
+        "again; or undo the changes by hand and upgrade again; or finish them by hand and stamp"
+    )

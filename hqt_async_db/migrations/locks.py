@@ -1,0 +1,179 @@
+"""One process at a time changes a schema: the locks that see to it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+DEFAULT_TIMEOUT_S: Final = 60.0
+
+_POLL_S: Final = 0.05
+_ADVISORY_KEY: Final = 0x6871745F64625F31  # "hqt_db_1"; advisory locks count per database
+# GET_LOCK names are global to the server and at most 64 characters long.
+_LOCK_NAME: Final = "CONCAT('hqt_schema_', SHA1(DATABASE()))"
+_SQLITE_BUSY: Final = 5
+_VIOLATIONS_SHOWN: Final = 5
+
+
+class Migratable(Protocol):
+    """What a migration needs of a database: where to connect, and a lock."""
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Return the engine that may write."""
+
+    def schema_lock(self, connection: AsyncConnection) -> AbstractAsyncContextManager[None]:
+        """Return the lock to hold while the schema changes."""
+
+
+@asynccontextmanager
+async def schema_lock(
+    connection: AsyncConnection, *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> AsyncIterator[None]:
+    """Hold the database's schema lock; commit at the end, roll back on errors.
+
+    On PostgreSQL an advisory lock that ends with the transaction, which spans
+    the whole block. On MySQL and MariaDB ``GET_LOCK``: it belongs to the
+    session, so the block may commit, as every DDL statement there does. On
+    SQLite the write lock (``BEGIN IMMEDIATE``), with foreign keys off, so
+    that rebuilding a table does not delete the rows that refer to it; before
+    the commit every foreign key is checked. Waiting polls, so that
+    cancelling it takes effect at once; a lock left by a killed process ends
+    with its connection.
+
+    Args:
+        connection: A connection outside of any transaction.
+        timeout_s: How long to wait for another process. SQLite looks again
+            every ``busy_timeout`` and may overrun by that much.
+
+    Raises:
+        DatabaseLockedError: The lock did not come within ``timeout_s``.
+        InvalidInputError: ``connection`` is in a transaction already.
+        SchemaMismatchError: On SQLite, rows would refer to rows that do not
+            exist; everything was rolled back.
+    """
+    if connection.in_transaction():
+        msg = "the schema lock needs a connection outside of any transaction"
+        raise InvalidInputError(msg, field="connection")
+    async with _LOCKS[connection.dialect.name](connection, timeout_s):
+        yield
+
+
+@asynccontextmanager
+async def _postgresql(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
+    statement = text(f"SELECT pg_try_advisory_xact_lock({_ADVISORY_KEY})")
+
+    async def attempt() -> bool:
+        # A fresh transaction each time: no old snapshot, nothing left idle.
+        await connection.rollback()
+        return bool(await connection.scalar(statement))
+
+    await _wait_for(attempt, timeout_s)
+    try:
+        yield
+        await connection.commit()
+    finally:
+        if not connection.invalidated:
+            await connection.rollback()
+
+
+@asynccontextmanager
+async def _mysql(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
+    take = text(f"SELECT GET_LOCK({_LOCK_NAME}, 0)")
+    release = text(f"SELECT RELEASE_LOCK({_LOCK_NAME})")
+
+    async def attempt() -> bool:
+        return bool(await connection.scalar(take))
+
+    await _wait_for(attempt, timeout_s)
+    try:
+        await connection.commit()
+        yield
+        await connection.commit()
+    finally:
+        if not connection.invalidated:
+            await connection.rollback()
+            await connection.execute(release)
+            await connection.commit()
+
+
+@asynccontextmanager
+async def _sqlite(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
+    enforced = (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one()
+    # Inside a transaction this pragma would do nothing, without saying so.
+    await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    try:
+        await _wait_for(lambda: _begin_immediate(connection), timeout_s)
+        yield
+        await _refuse_violations(connection)
+        await connection.commit()
+    finally:
+        # A cancelled statement has discarded the connection, pragma and all.
+        if not connection.invalidated:
+            await connection.rollback()
+            await connection.exec_driver_sql(f"PRAGMA foreign_keys={enforced}")
+            await connection.rollback()
+
+
+async def _begin_immediate(connection: AsyncConnection) -> bool:
+    try:
+        if connection.dialect.driver == "hqt":
+            # Our dialect begins IMMEDIATE before whatever may write.
+            await connection.exec_driver_sql("DROP TABLE IF EXISTS temp.hqt_schema_lock")
+        else:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except DBAPIError as error:
+        if _is_busy(error):
+            return False
+        raise
+    return True
+
+
+def _is_busy(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return isinstance(error, DatabaseLockedError) or (
+        isinstance(code, int) and code & 0xFF == _SQLITE_BUSY
+    )
+
+
+async def _refuse_violations(connection: AsyncConnection) -> None:
+    query = f"SELECT * FROM pragma_foreign_key_check LIMIT {_VIOLATIONS_SHOWN}"  # noqa: S608 - a constant
+    rows = (await connection.exec_driver_sql(query)).all()
+    if rows:
+        shown = "; ".join(f"{row[0]} rowid {row[1]} refers to {row[2]}" for row in rows)
+        msg = f"rows refer to rows that do not exist, so nothing was changed: {shown}"
+        raise SchemaMismatchError(msg)
+
+
+async def _wait_for(attempt: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while not await attempt():
+        if loop.time() >= deadline:
+            msg = (
+                f"waited {timeout_s:g} s for the schema lock: another process is changing "
+                "the schema of this database, or holds a long write transaction; try again "
+                "when it has ended"
+            )
+            raise DatabaseLockedError(msg)
+        await asyncio.sleep(_POLL_S)
+
+
+_LOCKS: Final = {
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+    "sqlite": _sqlite,
+}
