@@ -1,0 +1,1 @@
+"""Connections: the manager, its sessions, and what runs statements."""

@@ -248,6 +248,8 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
             self._began = self._began or call.began
             if call.done:
                 self._running = None
+                if call.ends_transaction:
+                    self._began = self.in_transaction
                 if self._turn and not self._began:
                     self._leave()
 

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 # Not SQLITE_BUSY_SNAPSHOT: that one never goes away by waiting.
 _WORTH_WAITING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY})
-_OUTSIDE: Final = ("PRAGMA", "VACUUM", "ATTACH", "DETACH")
+_OUTSIDE: Final = ("PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN")
+_ENDING: Final = ("COMMIT", "END", "ROLLBACK")
 
 
 class Call:
@@ -63,6 +64,11 @@ class Call:
         """Tell whether the statement means nothing inside a transaction."""
         return self.sql.lstrip()[:8].upper().startswith(_OUTSIDE)
 
+    @property
+    def ends_transaction(self) -> bool:
+        """Tell whether the user's own SQL may end the transaction."""
+        return self.sql.lstrip()[:8].upper().startswith(_ENDING)
+
     def stop(self) -> None:
         """Keep a call that still waits for a lock, or for the thread, from running."""
         self._stopped = True
@@ -78,6 +84,7 @@ class Call:
                 self._execute(connection)
             else:
                 self._patiently(lambda: self._execute(connection))
+                self.began = connection.in_transaction
         finally:
             self.done = True
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine
 
 T = TypeVar("T")
 
 # asyncio itself keeps only weak references to running tasks.
-_running: set[asyncio.Task[object]] = set()
+_running: dict[asyncio.Task[Any], object] = {}
 
 
-def start(work: Coroutine[object, object, T], *, name: str) -> asyncio.Task[T]:
-    """Run ``work`` in a task that nothing else references or cancels."""
+def start(
+    work: Coroutine[object, object, T], *, name: str, owner: object = None
+) -> asyncio.Task[T]:
+    """Run ``work`` in a task that nothing else references or cancels.
+
+    Args:
+        work: What to run.
+        name: Name of the task, for whoever looks at the loop.
+        owner: On whose behalf, for :func:`drain`.
+    """
     task = asyncio.create_task(work, name=name)
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+    _running[task] = owner
+    task.add_done_callback(_forget)
     return task
 
 
@@ -48,7 +56,11 @@ async def wait(task: asyncio.Task[T], timeout_s: float | None) -> asyncio.Cancel
 
 
 async def finish(
-    work: Coroutine[object, object, T], *, name: str, timeout_s: float | None = None
+    work: Coroutine[object, object, T],
+    *,
+    name: str,
+    owner: object = None,
+    timeout_s: float | None = None,
 ) -> T:
     """Run ``work`` to its end in a task of its own and return its result.
 
@@ -57,7 +69,7 @@ async def finish(
     Raises:
         TimeoutError: The work did not end within ``timeout_s``; it goes on.
     """
-    task = start(work, name=name)
+    task = start(work, name=name, owner=owner)
     cancelled = await wait(task, timeout_s)
     if not task.done():
         task.add_done_callback(_retrieve)
@@ -70,14 +82,18 @@ async def finish(
     return task.result()
 
 
-async def drain(tasks: Iterable[asyncio.Task[object]]) -> None:
-    """Wait for tasks that were left running, whatever their result."""
-    pending = [task for task in tasks if not task.done()]
+async def drain(owner: object) -> None:
+    """Wait for the tasks of ``owner``, whatever their result."""
+    pending = [task for task, of in _running.items() if of is owner]
     if pending:
         await asyncio.wait(pending)
 
 
-def _retrieve(task: asyncio.Task[object]) -> None:
+def _forget(task: asyncio.Task[Any]) -> None:
+    del _running[task]
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
     """Take the exception out of a task that nobody waits for any more."""
     if not task.cancelled():
         task.exception()

@@ -12,7 +12,8 @@ import errno
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
@@ -23,6 +24,12 @@ from hqt_async_db import errors
 from hqt_async_db.connection.translation import findings, mysql, postgresql, sqlite
 from hqt_async_db.connection.translation.findings import Finding, Verdict, family_of
 from hqt_async_db.connection.translation.schema import Statement, complete, statement_of
+from hqt_async_db.connection.translation.withholding import (
+    cut_chain,
+    keep_details,
+    native_of,
+    withhold_details,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +48,9 @@ _DRIVERS: Final[dict[str, Callable[[BaseException], Finding]]] = {
     "aiomysql": mysql.find,
     "pymysql": mysql.find,
 }
+# What means a connection that broke, when there was one.
+_NO_CONNECTION: Final = (findings.BAD_SETTINGS, findings.CONNECT_TIMEOUT, findings.UNREACHABLE)
 _SERVERS: Final = frozenset({"postgresql", "mysql", "mariadb"})
-_WITHHELD: Final = "details withheld, see orig of the HqtDbError"
 _MISSING_PARAMETER: Final = "cd3x"  # SQLAlchemy's code for it
 _BUGS: Final = (AttributeError, NameError, ImportError)
 _VALUE_ERRORS: Final = (ValueError, TypeError, ArithmeticError, LookupError)
@@ -67,12 +75,11 @@ def translate(exc: BaseException, *, url: URL | None = None) -> BaseException:
         return exc
     if isinstance(exc, sa_exc.SQLAlchemyError) and not isinstance(exc, sa_exc.DBAPIError):
         return _from_sqlalchemy(exc)
-    native = _native(exc)
-    found = _find(native)
+    found = _find(exc)
     if found is None:
         return exc
     invalidated = getattr(exc, "connection_invalidated", False)
-    return _error(found, native, url=url, invalidated=invalidated)
+    return _error(found, native_of(exc), url=url, invalidated=invalidated)
 
 
 def translated(url: URL | None = None) -> AbstractContextManager[None]:
@@ -127,7 +134,7 @@ class _Boundary:
         ours = translate(error, url=self._url)
         if ours is error:
             if isinstance(error, errors.HqtDbError):
-                _cut_chain(error)
+                cut_chain(error)
             return
         try:
             raise ours.with_traceback(traceback) from None
@@ -156,12 +163,12 @@ def _reported(context: ExceptionContext, *, demotion_is_disconnect: bool) -> Bas
         context.is_disconnect = True
     ours = _error(
         found,
-        _keep_details(reported),
+        keep_details(reported),
         url=context.engine.url if context.engine is not None else None,
         invalidated=context.is_disconnect,
         statement=statement_of(context.execution_context),
     )
-    _withhold_details(reported)
+    withhold_details(reported)
     return ours
 
 
@@ -173,28 +180,25 @@ def _find_in(context: ExceptionContext) -> Finding | None:
     if context.connection is not None:
         if isinstance(reported, OverflowError | UnicodeError):
             return Finding(findings.VALUE)  # sqlite3 has no class of its own for these
-        if isinstance(reported, TimeoutError):
-            return Finding(findings.DEADLINE)
-    found = _find(_native(reported))
-    if (
-        found is not None
-        and context.connection is not None
-        and found.verdict is (findings.UNREACHABLE)
-    ):
-        return Finding(findings.LOST, code=found.code, family=found.family)
+        if isinstance(reported, TimeoutError) and reported.errno is None:
+            return Finding(findings.DEADLINE)  # a driver's own, not one of the network
+    found = _find(reported if wrapped is None else wrapped)
+    if found is not None and context.connection is not None and found.verdict in _NO_CONNECTION:
+        return replace(found, verdict=findings.LOST)
     return found
 
 
-def _find(error: BaseException) -> Finding | None:
-    """Judge an exception of a driver or of the network."""
-    for kind in type(error).__mro__:
+def _find(exc: BaseException) -> Finding | None:
+    """Judge an exception of a driver, of the network or of SQLAlchemy's for either."""
+    native = native_of(exc)
+    for kind in type(native).__mro__:
         find = _DRIVERS.get(kind.__module__.partition(".")[0])
         if find is not None:
-            return find(error)
-    if isinstance(error, OSError):
-        return Finding(_network_verdict(error))
-    if isinstance(error, sa_exc.EmulatedDBAPIException):
-        return Finding(findings.STATEMENT, family=family_of(error))
+            return find(native)
+    if isinstance(native, OSError):
+        return Finding(_network_verdict(native))
+    if isinstance(exc, sa_exc.DBAPIError | sa_exc.EmulatedDBAPIException):
+        return Finding(findings.STATEMENT, family=family_of(exc))
     return None
 
 
@@ -220,8 +224,8 @@ def _error(
     invalidated: bool,
     statement: Statement | None = None,
 ) -> errors.HqtDbError:
-    if invalidated and found.verdict in (findings.UNREACHABLE, findings.STATEMENT):
-        found = Finding(findings.LOST, code=found.code, family=found.family)
+    if invalidated and found.verdict in (*_NO_CONNECTION, findings.STATEMENT):
+        found = replace(found, verdict=findings.LOST)
     place = _place(url) if url is not None else None
     return complete(found, statement).error(orig, connection_invalidated=invalidated, place=place)
 
@@ -284,66 +288,3 @@ def _unprepared(exc: sa_exc.StatementError) -> Finding:
         return Finding(Verdict(errors.StatementFailedError, what, "see the traceback"))
     verdict = findings.VALUE if isinstance(reason, _VALUE_ERRORS) else findings.STATEMENT
     return Finding(verdict, code=type(reason).__name__)
-
-
-def _native(exc: BaseException) -> BaseException:
-    """Return the driver's own exception.
-
-    asyncpg's classes know nothing of PEP 249, so SQLAlchemy raises one of
-    its own in between, which mostly, but not always, keeps the original.
-    """
-    reported = exc.orig if isinstance(exc, sa_exc.DBAPIError) and exc.orig is not None else exc
-    if isinstance(reported, sa_exc.EmulatedDBAPIException):
-        return reported.orig or reported.__cause__ or reported
-    return reported
-
-
-def _keep_details(reported: BaseException) -> BaseException:
-    """Return an exception that keeps the details when they are withheld."""
-    native = _native(reported)
-    if native is not reported:
-        return native
-    if isinstance(reported, UnicodeError):
-        return type(reported)(*reported.args)
-    kept = type(reported).__new__(type(reported), *reported.args)
-    kept.args = reported.args
-    kept.__dict__.update(reported.__dict__)
-    if hasattr(reported, "sqlstate") and "sqlstate" not in kept.__dict__:
-        _copy_slot(reported, kept, "sqlstate")
-    return kept
-
-
-def _copy_slot(source: Any, target: Any, name: str) -> None:
-    """Copy an attribute that a compiled class keeps outside of ``__dict__``."""
-    value = getattr(source, name)
-    if getattr(target, name) != value:
-        setattr(target, name, value)
-
-
-def _withhold_details(reported: Any) -> None:
-    """Take the values out of an exception.
-
-    SQLAlchemy makes it the cause of ours, and logs it when it invalidates
-    the connection. The number in front stays: dialects read it.
-    """
-    numbers = [part for part in reported.args[:1] if isinstance(part, int)]
-    reported.args = (*numbers, _WITHHELD)
-    if isinstance(reported, UnicodeEncodeError):
-        reported.object = "?"
-    for name in ("detail", "orig", "_info", "original_exception"):
-        if name in getattr(reported, "__dict__", ()):
-            setattr(reported, name, None)
-    reported.__cause__ = reported.__context__ = None
-
-
-def _cut_chain(error: BaseException) -> None:
-    """Leave only our own errors in the chain of causes."""
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        cause = error.__cause__
-        error.__context__ = None
-        if not isinstance(cause, errors.HqtDbError) or id(cause) in seen:
-            error.__cause__ = None
-            return
-        error = cause

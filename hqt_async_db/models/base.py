@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 from sqlalchemy import MetaData, event, inspect
 from sqlalchemy.ext.asyncio import AsyncAttrs
@@ -23,7 +24,6 @@ from hqt_async_db.models.types import (
     ExactText,
     Flag,
     Int32,
-    Int64,
     JsonDict,
     Money,
     RowId,
@@ -72,10 +72,10 @@ class Base(AsyncAttrs, DeclarativeBase):
         Decimal: Money,
         dict[str, Any]: JsonDict,
         float: Double,
-        int: Int64,
+        int: RowId,  # 64 bits, and numbered by SQLite where it is the key
         str: ExactText,
     }
-    __mapper_args__: Any = {"eager_defaults": True}
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - read once, never changed
     __repr_fields__: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - the columns' own types
@@ -109,11 +109,12 @@ def _coerce_on_assignment(
     column_type = _type_of(attribute.property)
     if column_type is None:
         return
-    coerce = column_type.coerce
+    checked = column_type.checked
 
-    @event.listens_for(attribute, "set", retval=True)
-    def _set(_target: object, value: object, *_: object) -> object:
-        return value if is_sql(value) else coerce(value)
+    # These three options spare SQLAlchemy's own wrapper around each call.
+    @event.listens_for(attribute, "set", retval=True, raw=True, include_key=True)
+    def _set(_target: object, value: object, *_: object, **_key: object) -> object:
+        return value if value is None or is_sql(value) else checked(value)
 
     if isinstance(column_type, JsonDict):
         column_type.mutable.associate_with_attribute(attribute)
@@ -126,10 +127,18 @@ def _type_of(prop: MapperProperty[Any]) -> ColumnType[Any] | None:
     return column_type if isinstance(column_type, ColumnType) else None
 
 
+_mappers: WeakSet[Mapper[Any]] = WeakSet()
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+def _remember_mapper(mapper: Mapper[Any], _class: type[Base]) -> None:
+    _mappers.add(mapper)
+
+
 @event.listens_for(Mapper, "after_configured")
 def _guard_relationships() -> None:
-    # Not per mapper: a backref gives one a relationship after its own event.
-    for mapper in Base.registry.mappers:
+    # Not earlier: a backref adds to a mapper that was configured before.
+    for mapper in _mappers:
         guard_relationships(mapper)
 
 

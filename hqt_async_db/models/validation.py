@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, inspect
-from sqlalchemy.orm import Mapper, RelationshipProperty
 
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.orm import DeclarativeBase
+    from sqlalchemy.orm import DeclarativeBase, Mapper
 
 
 class _Field(NamedTuple):

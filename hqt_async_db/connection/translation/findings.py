@@ -39,6 +39,16 @@ FOREIGN_KEY: Final = Verdict(
     "the row referred to does not exist, or the row is still referred to",
     "write the parent row first, delete the children first",
 )
+PARENT_MISSING: Final = replace(
+    FOREIGN_KEY,
+    what="the row referred to does not exist",
+    advice="write that row first, or correct the reference",
+)
+STILL_REFERRED_TO: Final = replace(
+    FOREIGN_KEY,
+    what="the row is still referred to",
+    advice="delete the rows that refer to it first",
+)
 CHECK: Final = Verdict(
     errors.CheckViolationError,
     "a value is outside what the column allows",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _NUMBERS: Final[dict[Verdict, tuple[int, ...]]] = {
     findings.DUPLICATE: (1022, 1062, 1169, 1586, 1761, 1762),
-    findings.FOREIGN_KEY: (1216, 1217, 1451, 1452),
+    findings.PARENT_MISSING: (1216, 1452),
+    findings.STILL_REFERRED_TO: (1217, 1451),
     findings.CHECK: (3819, 4025),
     findings.NOT_NULL: (1048, 1263, 1364),
     findings.DEADLOCK: (1213,),
@@ -157,7 +158,8 @@ def _with_check(found: Finding, text: str) -> Finding:
 
 _READERS: Final[dict[Verdict, Callable[[Finding, str], Finding]]] = {
     findings.DUPLICATE: _with_key,
-    findings.FOREIGN_KEY: _with_foreign_key,
+    findings.PARENT_MISSING: _with_foreign_key,
+    findings.STILL_REFERRED_TO: _with_foreign_key,
     findings.CHECK: _with_check,
     findings.NOT_NULL: _with_required_column,
     findings.VALUE: _with_column,

@@ -14,7 +14,7 @@ from hqt_async_db.connection.translation.findings import Finding, Verdict, famil
 
 _BY_STATE: Final[dict[str, Verdict]] = {
     "08004": findings.AUTHENTICATION,
-    "23001": findings.FOREIGN_KEY,
+    "23001": findings.STILL_REFERRED_TO,
     "23502": findings.NOT_NULL,
     "23503": findings.FOREIGN_KEY,
     "23505": findings.DUPLICATE,

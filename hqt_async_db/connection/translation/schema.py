@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     CheckConstraint,
@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from hqt_async_db.connection.translation import findings
+from hqt_async_db.errors import ForeignKeyViolationError, IntegrityViolationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.translation.findings import Finding
 
+_MYSQL_PRIMARY: Final = "PRIMARY"
 _WORD: Final = re.compile(r"\w+")
 # Longer names end in "_" and four hexadecimal digits of their hash.
 _HASHED_SUFFIX: Final = 5
@@ -41,12 +43,12 @@ class Statement:
 
     Attributes:
         table: The table it writes.
-        is_delete: Whether it deletes.
+        verb: ``insert``, ``update`` or ``delete``.
         given: Names of the columns that it gives a value other than NULL.
     """
 
     table: Table
-    is_delete: bool = False
+    verb: Literal["insert", "update", "delete"]
     given: frozenset[str] = frozenset()
 
 
@@ -64,19 +66,34 @@ def statement_of(context: ExecutionContext | None) -> Statement | None:
         return None
     parameters = getattr(context, "compiled_parameters", None) or ()
     given = {name for row in parameters for name, value in row.items() if value is not None}
-    return Statement(table, bool(compiled.isdelete), frozenset(given))
+    if compiled.isinsert:
+        return Statement(table, "insert", frozenset(given))
+    return Statement(table, "update" if compiled.isupdate else "delete", frozenset(given))
 
 
 def complete(found: Finding, statement: Statement | None) -> Finding:
     """Return ``found`` with table, columns and key as far as they are known."""
     if found.verdict in (findings.NOT_NULL, findings.VALUE):
         return _with_table(found, statement)
-    if found.verdict in (findings.DUPLICATE, findings.CHECK, findings.FOREIGN_KEY):
-        match = _named(found, statement) if found.key else _unnamed(found, statement)
-        if match is None:
-            return _with_table(found, statement) if found.key == "PRIMARY" else found
+    if not issubclass(found.verdict.error, IntegrityViolationError):
+        return found
+    match = _named(found, statement) if found.key else _unnamed(found, statement)
+    if match is not None:
         key = match.name or found.key
-        return replace(found, table=match.table, columns=match.columns, key=key)
+        found = replace(found, table=match.table, columns=match.columns, key=key)
+    elif found.key == _MYSQL_PRIMARY and found.table is None and statement is not None:
+        found = replace(found, table=statement.table.name)
+    return _with_direction(found, statement)
+
+
+def _with_direction(found: Finding, statement: Statement | None) -> Finding:
+    """Say which side of a foreign key failed, if the statement tells it."""
+    if found.verdict is not findings.FOREIGN_KEY or statement is None:
+        return found
+    if statement.verb == "delete":
+        return replace(found, verdict=findings.STILL_REFERRED_TO)
+    if statement.verb == "insert":
+        return replace(found, verdict=findings.PARENT_MISSING)
     return found
 
 
@@ -88,7 +105,7 @@ def _with_table(found: Finding, statement: Statement | None) -> Finding:
 
 def _named(found: Finding, statement: Statement | None) -> _Key | None:
     """Find the constraint by its name; MySQL calls each primary key PRIMARY."""
-    primary = found.key == "PRIMARY"
+    primary = found.key == _MYSQL_PRIMARY
     if primary and found.table is None and statement is not None:
         found = replace(found, table=statement.table.name)
     matches = [
@@ -103,7 +120,7 @@ def _named(found: Finding, statement: Statement | None) -> _Key | None:
 
 
 def _unnamed(found: Finding, statement: Statement | None) -> _Key | None:
-    if found.verdict is findings.FOREIGN_KEY:
+    if issubclass(found.verdict.error, ForeignKeyViolationError):
         return _foreign_key(statement)
     matches = {
         key
@@ -123,7 +140,7 @@ def _foreign_key(statement: Statement | None) -> _Key | None:
     """
     if statement is None:
         return None
-    keys = list(_incoming(statement) if statement.is_delete else _outgoing(statement))
+    keys = list(_incoming(statement) if statement.verb == "delete" else _outgoing(statement))
     if not keys:
         return None
     if len(keys) == 1:
@@ -164,7 +181,8 @@ def _tables(statement: Statement | None) -> Iterator[Table]:
 
 def _keys(table: Table) -> Iterator[_Key]:
     yield from _unique_keys(table)
-    for constraint in table.constraints:
+    of_columns = (constraint for column in table.columns for constraint in column.constraints)
+    for constraint in (*table.constraints, *of_columns):
         if isinstance(constraint, ForeignKeyConstraint | CheckConstraint):
             yield _key(table, constraint)
 

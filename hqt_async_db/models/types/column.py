@@ -46,10 +46,7 @@ class ColumnType(TypeDecorator[ValueT]):
     @property
     def field(self) -> str | None:
         """``table.column`` of the column this type belongs to, if it has one."""
-        if self._column is None or self._column.name is None:
-            return None
-        table = self._column.table
-        return self._column.name if table is None else f"{table.name}.{self._column.name}"
+        return None if self._column is None else column_field(self._column)
 
     def coerce(self, value: object, dialect: Dialect | None = None) -> ValueT | None:
         """Return ``value`` as this column holds it; None stays None.
@@ -94,6 +91,12 @@ class ColumnType(TypeDecorator[ValueT]):
         if isinstance(parent, Column) and (known is None or known.type is not self):
             self._column = parent
         super()._set_parent(parent, outer, **kw)
+
+
+def column_field(column: Column[Any]) -> str:
+    """Return ``table.column``, or the name alone while there is no table."""
+    table = getattr(column, "table", None)
+    return column.name if table is None else f"{table.name}.{column.name}"
 
 
 def text_literal(dialect: Dialect) -> Processor:

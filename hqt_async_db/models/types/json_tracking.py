@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from sqlalchemy.ext.mutable import Mutable, MutableDict, MutableList
 
-from hqt_async_db.models.types.json_values import fit
+from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.models.types.column import column_field
+from hqt_async_db.models.types.json_values import UnfitJsonError, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,9 +27,26 @@ class _Nested(Mutable):
         else:
             self._owner.changed()
 
+    def _fit(self, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a plain copy of ``value``, or refuse it in the column's name."""
+        try:
+            return fit(value, depth)
+        except UnfitJsonError as unfit:
+            field = self._field()
+            message = f"{field or 'value'} {unfit}"
+        raise InvalidInputError(message, field=field)
+
+    def _field(self) -> str | None:
+        """Return ``table.column`` of the row that holds the outermost object."""
+        if self._owner is not None:
+            return self._owner._field()  # noqa: SLF001 - its own class
+        for state, key in self._parents.items():
+            return column_field(state.mapper.column_attrs[key].columns[0])
+        return None
+
     def _taken(self, value: object) -> Any:  # noqa: ANN401 - any JSON value
         """Return a checked copy of ``value`` that reports to this container."""
-        return self._wrapped(fit(value, self._depth + 1))
+        return self._wrapped(self._fit(value, self._depth + 1))
 
     def _wrapped(self, value: object) -> Any:  # noqa: ANN401 - any JSON value
         """Return a plain JSON value as containers that report to this one."""
@@ -50,13 +69,13 @@ class JsonObject(_Nested, MutableDict[str, Any]):
     behind the row's back.
 
     Raises:
-        UnfitJsonError: A value put in is no JSON (a ValueError).
+        InvalidInputError: A value put in cannot be stored as JSON.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         if values:
-            self.filled(fit(values), None)
+            self.filled(self._fit(values, 0), None)
 
     def filled(self, values: dict[str, Any], owner: _Nested | None) -> Self:
         """Take over plain values that are known to be fit, as part of ``owner``."""
@@ -84,7 +103,7 @@ class JsonObject(_Nested, MutableDict[str, Any]):
 
     def update(self, *values: Any, **named: Any) -> None:  # noqa: ANN401 - as dict.update
         """Set several values, or none of them if one is unfit."""
-        checked = fit(dict(*values, **named), self._depth)
+        checked = self._fit(dict(*values, **named), self._depth)
         wrapped = self._wrapped
         super().update({key: wrapped(value) for key, value in checked.items()})
 

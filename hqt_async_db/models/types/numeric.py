@@ -243,7 +243,8 @@ class Int64(_BoundedInteger):
 class RowId(_BoundedInteger):
     """A primary key, or a reference to one: 64 bits on every backend.
 
-    SQLite numbers rows by itself only in a column declared INTEGER.
+    SQLite numbers rows by itself only in a column declared INTEGER. It gives
+    the number of a deleted last row out again; the servers do not.
     """
 
     impl = BigInteger

@@ -46,7 +46,7 @@ class UtcDateTime(ColumnType[datetime]):
 
     def checked(self, value: object) -> datetime:
         """Return ``value`` as an aware UTC datetime, or refuse it."""
-        if type(value) is datetime and value.tzinfo is UTC:
+        if type(value) is datetime and value.tzinfo is UTC and not value.fold:
             return value
         if not isinstance(value, datetime):
             self.refuse(f"must be a datetime, not {kind_of(value)}")
@@ -82,7 +82,7 @@ class UtcDateTime(ColumnType[datetime]):
 def _in_utc(value: datetime) -> datetime:
     """Return a plain datetime: a subclass may carry more than drivers know."""
     if value.utcoffset() is None:
-        return datetime.combine(value.date(), value.time(), UTC)
+        return datetime.combine(value.date(), value.time().replace(fold=0), UTC)
     plain = datetime(
         value.year, value.month, value.day, value.hour, value.minute, value.second,
         value.microsecond, value.tzinfo, fold=value.fold,
@@ -91,13 +91,13 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _text(value: datetime) -> str:
-    return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return value.isoformat(" ", "microseconds")[:26]  # without the offset
 
 
 def _text_to_utc(value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    return _driver_to_utc(datetime.fromisoformat(value))
+    # With its offset the text is parsed in one step, ten times as fast as
+    # putting the time zone in afterwards.
+    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 def _driver_to_utc(value: datetime | None) -> datetime | None:

@@ -1,0 +1,119 @@
+"""What differs between the backends, in one place per backend.
+
+A backend turns options into the arguments of the engines and says how a
+session's mode is expressed. Everything else is the same for all.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy.pool import NullPool
+
+from hqt_async_db.connection.pool import TrackedPool
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.urls import Target
+
+
+class Role(StrEnum):
+    """What the connections of an engine may do."""
+
+    WRITE = "write"
+    READ = "read"
+
+
+class Mode(Enum):
+    """What a session promises: its engine and its isolation level."""
+
+    DEFAULT = (Role.WRITE, None)
+    WRITE = (Role.WRITE, "SERIALIZABLE")
+    SNAPSHOT = (Role.READ, "REPEATABLE READ")
+    READ_ONLY = (Role.READ, "AUTOCOMMIT")
+
+    @property
+    def role(self) -> Role:
+        """Return the role of the engine that serves the mode."""
+        return self.value[0]
+
+    @property
+    def isolation_level(self) -> str | None:
+        """Return the isolation level, None for the engine's own."""
+        return self.value[1]
+
+    @property
+    def is_read_only(self) -> bool:
+        """Tell whether the database refuses writes in this mode."""
+        return self.role is Role.READ
+
+
+class Backend(Protocol):
+    """The part of a manager that knows one database system."""
+
+    has_two_engines: bool
+
+    def engine_arguments(self, role: Role) -> dict[str, Any]:
+        """Return the keyword arguments of ``create_async_engine``."""
+
+    def engine_url(self, role: Role) -> URL:
+        """Return the URL of the engine."""
+
+    def execution_options(self, mode: Mode) -> dict[str, Any]:
+        """Return the execution options that make a connection keep the mode."""
+
+    async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Return what ``health()`` reports about the server or the file."""
+
+
+def common_arguments(options: Options, role: Role) -> dict[str, Any]:
+    """Return the engine arguments that are the same for all backends."""
+    arguments: dict[str, Any] = {
+        "echo": options.echo,
+        "hide_parameters": True,
+        "pool_pre_ping": options.pool_pre_ping,
+        "pool_recycle": options.pool_recycle,
+        "isolation_level": "READ COMMITTED" if role is Role.WRITE else "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        **options.engine_options,
+    }
+    return arguments | pool_arguments(options)
+
+
+def pool_arguments(options: Options) -> dict[str, Any]:
+    """Return the pool's class and the sizes that this class takes."""
+    poolclass = options.poolclass or TrackedPool
+    if issubclass(poolclass, NullPool):
+        return {"poolclass": poolclass}
+    return {
+        "poolclass": poolclass,
+        "pool_size": options.pool_size,
+        "max_overflow": options.max_overflow,
+        "pool_timeout": options.pool_timeout,
+    }
+
+
+def mode_options(mode: Mode) -> dict[str, Any]:
+    """Return the execution options of a mode on an engine of its role."""
+    if mode.isolation_level is None or mode is Mode.READ_ONLY:
+        return {}
+    return {"isolation_level": mode.isolation_level}
+
+
+def backend_for(target: Target, options: Options) -> Backend:
+    """Return the backend of a target; its module is imported only here."""
+    if target.backend == "sqlite":
+        from hqt_async_db.connection.sqlite import SQLite  # noqa: PLC0415 - only what is used
+
+        return SQLite(target, options)
+    if target.backend == "postgresql":
+        from hqt_async_db.connection.postgresql import PostgreSQL  # noqa: PLC0415 - as above
+
+        return PostgreSQL(target, options)
+    from hqt_async_db.connection.mysql import MySQL  # noqa: PLC0415 - as above
+
+    return MySQL(target, options)

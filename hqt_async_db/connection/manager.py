@@ -1,0 +1,411 @@
+"""The DatabaseManager: engines, sessions and the life of both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import configure_mappers
+
+from hqt_async_db import migrations
+from hqt_async_db.connection import tasks, urls
+from hqt_async_db.connection.backends import Mode, Role, backend_for
+from hqt_async_db.connection.options import Options
+from hqt_async_db.connection.pool import TrackedPool
+from hqt_async_db.connection.retry import run_with_retries
+from hqt_async_db.connection.scoped import ScopedSessions
+from hqt_async_db.connection.session import Session
+from hqt_async_db.connection.translate import install, translated
+from hqt_async_db.errors import ConfigurationError, DatabaseClosedError, InvalidInputError
+from hqt_async_db.models import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from sqlalchemy import URL, MetaData
+    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.orm import DeclarativeBase
+    from sqlalchemy.pool import Pool
+
+    from hqt_async_db.connection.transaction import Receipt
+
+T = TypeVar("T")
+
+
+class DatabaseManager:
+    """One database: its connections, its sessions and its schema.
+
+    Making one checks the arguments and opens nothing; the first statement
+    opens the first connection. Use it in ``async with``, or call
+    :meth:`dispose` when done. A manager belongs to the event loop that used
+    it first.
+
+    Args:
+        url: ``sqlite:///file``, ``sqlite:///:memory:``, ``postgresql://…``,
+            ``mysql://…`` or ``mariadb://…``; an explicit async driver is
+            kept. None reads ``HQT_DATABASE_URL``.
+        echo: Log SQL statements; bound values are never shown.
+        pool_size: Connections kept open, per pool. A file or server has two
+            pools, one for writing and one that the database keeps read-only.
+        max_overflow: Connections beyond ``pool_size`` under load.
+        pool_timeout: Seconds to wait for a connection.
+        pool_recycle: Seconds after which a connection is replaced.
+        pool_pre_ping: Test each connection before use (one round trip).
+        connect_args: Further keyword arguments of the driver.
+        poolclass: Another SQLAlchemy pool class, for example ``NullPool``.
+        connect_timeout_s: Seconds until a connect gives up.
+        statement_timeout_s: Seconds until a statement is ended, None for no
+            limit. MySQL (not MariaDB) applies it to SELECT alone.
+        lock_timeout_s: Seconds to wait for a lock, or for the turn to write.
+        commit_timeout_s: Seconds after which a commit counts as unknown.
+        pgbouncer: Work behind a pooler in transaction mode.
+        sqlite_synchronous: ``FULL`` survives power loss, ``NORMAL`` may lose
+            the last commits then; see the README.
+        engine_options: Any further option of ``create_async_engine``.
+
+    Raises:
+        ConfigurationError: An argument cannot work; says which and why.
+    """
+
+    def __init__(  # noqa: PLR0913 - every option of the pool is offered by name
+        self,
+        url: str | URL | None = None,
+        *,
+        echo: bool = False,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        pool_timeout: float = 30.0,
+        pool_recycle: int = 3600,
+        pool_pre_ping: bool = False,
+        connect_args: dict[str, Any] | None = None,
+        poolclass: type[Pool] | None = None,
+        connect_timeout_s: float = 10.0,
+        statement_timeout_s: float | None = None,
+        lock_timeout_s: float = 10.0,
+        commit_timeout_s: float = 30.0,
+        pgbouncer: bool = False,
+        sqlite_synchronous: str = "FULL",
+        **engine_options: Any,
+    ) -> None:
+        self._target = urls.resolve(url)
+        self._options = Options(
+            echo=echo,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=pool_timeout,
+            pool_recycle=pool_recycle,
+            pool_pre_ping=pool_pre_ping,
+            connect_args=dict(connect_args or {}),
+            poolclass=poolclass,
+            connect_timeout_s=connect_timeout_s,
+            statement_timeout_s=statement_timeout_s,
+            lock_timeout_s=lock_timeout_s,
+            commit_timeout_s=commit_timeout_s,
+            pgbouncer=pgbouncer,
+            sqlite_synchronous=sqlite_synchronous,
+            engine_options=engine_options,
+        )
+        self._backend = backend_for(self._target, self._options)
+        self._engines = self._make_engines()
+        self._by_mode = {mode: self._engine_of(mode) for mode in Mode}
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
+        self._outcomes: Counter[str] = Counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Show the URL without secrets."""
+        return f"{type(self).__name__}({str(self._target)!r})"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Return the engine that writes.
+
+        Raises:
+            DatabaseClosedError: The manager was disposed, or this is a child
+                process.
+        """
+        self._check()
+        return self._engines[Role.WRITE]
+
+    @property
+    def dialect_name(self) -> str:
+        """Return ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
+        return self._target.backend
+
+    async def __aenter__(self) -> Self:
+        """Open no connection yet."""
+        self._check()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Dispose."""
+        await self.dispose()
+
+    def session(
+        self, *, write: bool = False, read_only: bool = False, snapshot: bool = False
+    ) -> Session:
+        """Return a new session: use it in ``async with``, or end it by hand.
+
+        No connection is taken before the first statement. By default the
+        isolation is READ COMMITTED; on SQLite reads are per statement until
+        the first write begins IMMEDIATE.
+
+        Args:
+            write: Read-modify-write is safe: SQLite takes the write lock with
+                the first statement, servers run SERIALIZABLE and end one of
+                two conflicting transactions with a retryable error.
+            read_only: Each statement stands alone and the database refuses
+                every write.
+            snapshot: All reads see one consistent state; writes are refused.
+
+        Raises:
+            InvalidInputError: More than one of the three was asked for.
+            DatabaseClosedError: The manager is disposed or not of this loop.
+        """
+        if write + read_only + snapshot > 1:
+            msg = "write, read_only and snapshot exclude each other"
+            raise InvalidInputError(msg)
+        mode = (
+            Mode.WRITE
+            if write
+            else Mode.SNAPSHOT
+            if snapshot
+            else Mode.READ_ONLY
+            if read_only
+            else Mode.DEFAULT
+        )
+        return self.open(mode, "session")
+
+    get_session = session
+
+    def scoped_session(self) -> Session:
+        """Return the session of the running task, the same at every call.
+
+        End it with ``await db.remove_scoped_session()``; one that its task
+        forgot is rolled back with a ResourceWarning.
+        """
+        self._check()
+        return self._scoped.current()
+
+    get_scoped_session = scoped_session
+
+    async def remove_scoped_session(self) -> None:
+        """Close the running task's scoped session; uncommitted work is lost."""
+        await self._scoped.remove()
+
+    async def run(
+        self,
+        work: Callable[[Session], Awaitable[T]],
+        *,
+        attempts: int = 3,
+        write: bool = False,
+    ) -> T:
+        """Call ``work`` with a session, commit, and retry what can succeed.
+
+        Each attempt has a session of its own, and random pauses between them
+        grow. Only errors with ``retryable`` are retried, never an unknown
+        outcome; ``work`` must have no effect outside of its session.
+
+        Args:
+            work: ``async def work(session)``; its result is returned.
+            attempts: Calls at most, at least 1.
+            write: As for :meth:`session`.
+
+        Raises:
+            InvalidInputError: ``attempts`` is below 1.
+            HqtDbError: The error of the last attempt.
+        """
+        return await run_with_retries(lambda: self.session(write=write), work, attempts)
+
+    async def create_all(
+        self, base_or_metadata: type[DeclarativeBase] | MetaData | None = None
+    ) -> None:
+        """Create the schema and stamp it, once; safe in several processes.
+
+        Args:
+            base_or_metadata: A declarative base or a MetaData of your own;
+                None is the schema of this library.
+
+        Raises:
+            SchemaMismatchError: The database has an older or a newer schema,
+                or tables of a predecessor; names the way out.
+        """
+        self._check()
+        with translated():
+            await migrations.create_schema(self, _metadata(base_or_metadata))
+
+    async def drop_all(
+        self,
+        base_or_metadata: type[DeclarativeBase] | MetaData | None = None,
+        *,
+        confirm: bool = False,
+    ) -> None:
+        """Drop the tables and everything in them; needs ``confirm=True``.
+
+        Raises:
+            InvalidInputError: ``confirm`` was not given.
+        """
+        self._check()
+        if not confirm:
+            msg = "drop_all deletes all rows of all tables; pass confirm=True if you mean it"
+            raise InvalidInputError(msg, field="confirm")
+        with translated():
+            await migrations.drop_schema(self, _metadata(base_or_metadata))
+
+    def schema_lock(self, connection: AsyncConnection) -> AbstractAsyncContextManager[None]:
+        """Return the lock that lets one process at a time change the schema."""
+        return migrations.schema_lock(connection)
+
+    async def ping(self) -> float:
+        """Ask the database for an answer; return the milliseconds it took.
+
+        Raises:
+            ConnectionFailedError: It could not be reached.
+        """
+        started = time.perf_counter()
+        async with self.open(Mode.READ_ONLY, "ping") as session:
+            await session.execute(text("SELECT 1"))
+        return (time.perf_counter() - started) * 1000
+
+    async def health(self) -> dict[str, Any]:
+        """Return figures for a dashboard; one connection, few statements.
+
+        Keys: ``url`` (without secrets), ``dialect``, ``driver``,
+        ``latency_ms``, ``pools`` (see :meth:`pool_status`), ``sessions``
+        (open now), ``commits``, ``rollbacks``, ``unknown_outcomes``, and what
+        the backend knows of itself (``server_version``, durability).
+        """
+        latency_ms = await self.ping()
+        async with self.open(Mode.READ_ONLY, "health") as session:
+            facts = await self._backend.describe(await session.connection())
+        return {
+            "url": str(self._target),
+            "dialect": self._target.backend,
+            "driver": self._target.driver,
+            "latency_ms": latency_ms,
+            "pools": self.pool_status(),
+            "sessions": sum(session.in_transaction() for session in self._sessions),
+            "commits": self._outcomes["committed"],
+            "rollbacks": self._outcomes["rolled_back"],
+            "unknown_outcomes": self._outcomes["unknown"],
+            **facts,
+        }
+
+    def pool_status(self) -> dict[str, dict[str, Any]]:
+        """Return per pool (``write``, ``read``): size, in use, idle, holders."""
+        return {str(role): _figures(engine.pool) for role, engine in self._engines.items()}
+
+    async def warm_up(self) -> None:
+        """Pay the cold costs now: mappers, first connections, first compiles.
+
+        One read per model on the read-only pool and one connection of the
+        writing pool; the schema must exist.
+        """
+        configure_mappers()
+        async with self.open(Mode.DEFAULT, "warm-up") as session:
+            await session.execute(text("SELECT 1"))
+        async with self.open(Mode.READ_ONLY, "warm-up") as session:
+            for mapper in Base.registry.mappers:
+                await session.get(mapper.class_, 0)
+
+    async def dispose(self) -> None:
+        """Close every connection, wait for what is on its way, and end.
+
+        Sessions that are still open are rolled back. Every later use raises
+        DatabaseClosedError.
+        """
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        await tasks.finish(self._close_all(), name="hqt_async_db dispose")
+
+    async def _close_all(self) -> None:
+        for session in list(self._sessions):
+            await session.abandon()
+        for engine in self._engines.values():
+            await engine.dispose()
+
+    def open(self, mode: Mode, purpose: str) -> Session:
+        """Return a session of a mode; error messages name its purpose."""
+        self._check()
+        session = Session(
+            self._by_mode[mode],
+            check=self._check,
+            commit_timeout_s=self._options.commit_timeout_s,
+            record=self._record,
+            purpose=purpose,
+        )
+        self._sessions.add(session)
+        return session
+
+    def _record(self, receipt: Receipt) -> None:
+        self._outcomes[receipt.outcome] += 1
+
+    def _check(self) -> None:
+        """Refuse a use that could only hang or corrupt."""
+        if self._closed:
+            msg = "this DatabaseManager was disposed; make a new one"
+            raise DatabaseClosedError(msg)
+        if self._pid != os.getpid():
+            msg = "this DatabaseManager was made before a fork; make one in the child process"
+            raise DatabaseClosedError(msg)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            msg = "this DatabaseManager belongs to another event loop; make one per loop"
+            raise DatabaseClosedError(msg)
+
+    def _make_engines(self) -> dict[Role, AsyncEngine]:
+        roles = (Role.WRITE, Role.READ) if self._backend.has_two_engines else (Role.WRITE,)
+        return {role: self._make_engine(role) for role in roles}
+
+    def _make_engine(self, role: Role) -> AsyncEngine:
+        arguments = self._backend.engine_arguments(role)
+        try:
+            engine = create_async_engine(self._backend.engine_url(role), **arguments)
+        except TypeError as error:
+            names = ", ".join(sorted(self._options.engine_options)) or "engine options"
+            msg = f"SQLAlchemy does not take these engine options together: {names}"
+            raise ConfigurationError(msg) from error
+        install(engine, demotion_is_disconnect=role is Role.WRITE)
+        return engine
+
+    def _engine_of(self, mode: Mode) -> AsyncEngine:
+        engine = self._engines.get(mode.role, self._engines[Role.WRITE])
+        options = self._backend.execution_options(mode)
+        return engine.execution_options(**options) if options else engine
+
+
+def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | None:
+    return getattr(source, "metadata", source)  # type: ignore[return-value]  # a base's MetaData, or itself
+
+
+def _figures(pool: Pool) -> dict[str, Any]:
+    if not isinstance(pool, TrackedPool):
+        return {"status": pool.status()}
+    return {
+        "size": pool.size(),
+        "in_use": len(pool.holders),
+        "idle": pool.checkedin(),
+        "holders": [str(holder) for holder in pool.holders.values()],
+    }

@@ -1,0 +1,84 @@
+"""MySQL and MariaDB through asyncmy or aiomysql."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.connects import owning
+from hqt_async_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.urls import Target
+
+
+class MySQL:
+    """A server: one pool that writes, and one that the server keeps read-only."""
+
+    has_two_engines = True
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target = target
+        self._options = options
+        if options.pgbouncer:
+            msg = "pgbouncer=True is for PostgreSQL"
+            raise ConfigurationError(msg)
+
+    def engine_url(self, role: Role) -> URL:
+        """Return the URL, which is the same for both roles."""
+        del role
+        return self._target.url
+
+    def engine_arguments(self, role: Role) -> dict[str, Any]:
+        """Return the keyword arguments of ``create_async_engine``."""
+        timeout_s = self._target.connect_timeout_s or self._options.connect_timeout_s
+        driver = importlib.import_module(self._target.driver)
+        connect_arguments = {
+            "charset": "utf8mb4",
+            "init_command": self._init_command(role),
+            "connect_timeout": timeout_s,
+            "local_infile": False,
+            **self._target.connect_args,
+            **self._options.connect_args,
+            "async_creator_fn": owning(driver.connect, timeout_s),
+        }
+        return common_arguments(self._options, role) | {"connect_args": connect_arguments}
+
+    def execution_options(self, mode: Mode) -> dict[str, Any]:
+        """Return the execution options that make a connection keep the mode."""
+        return mode_options(mode)
+
+    async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Return version and durability; one statement."""
+        row = await connection.execute(
+            text(
+                "SELECT version() AS server_version, @@innodb_flush_log_at_trx_commit "
+                "AS innodb_flush_log_at_trx_commit, @@read_only AS is_replica"
+            )
+        )
+        return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+
+    def _init_command(self, role: Role) -> str:
+        """Return the one statement that prepares a new connection."""
+        seconds = max(1, math.ceil(self._options.lock_timeout_s))
+        settings = [
+            "time_zone='+00:00'",
+            "sql_mode=CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_ALL_TABLES')",
+            f"innodb_lock_wait_timeout={seconds}",
+            f"lock_wait_timeout={seconds}",
+        ]
+        read_only = int(role is Role.READ)
+        # The two servers name these differently; each runs its own comment.
+        mariadb, mysql = f"tx_read_only={read_only}", f"transaction_read_only={read_only}"
+        if (limit := self._options.statement_timeout_s) is not None:
+            mariadb += f", max_statement_time={limit:g}"
+            mysql += f", max_execution_time={math.ceil(limit * 1000)}"
+        return f"SET SESSION {', '.join(settings)} /*M!100000 , {mariadb} */ /*!50720 , {mysql} */"

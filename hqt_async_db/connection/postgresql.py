@@ -1,0 +1,108 @@
+"""PostgreSQL through asyncpg or psycopg."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+from sqlalchemy.pool import NullPool
+
+from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.connects import owning
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.urls import Target
+
+
+class PostgreSQL:
+    """A server: one pool that writes, and one that the server keeps read-only."""
+
+    has_two_engines = True
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target = target
+        self._options = options
+        self._timeout_s = target.connect_timeout_s or options.connect_timeout_s
+
+    def engine_url(self, role: Role) -> URL:
+        """Return the URL, which is the same for both roles."""
+        del role
+        return self._target.url
+
+    def engine_arguments(self, role: Role) -> dict[str, Any]:
+        """Return the keyword arguments of ``create_async_engine``."""
+        arguments = common_arguments(self._options, role)
+        if self._options.pgbouncer:
+            # The pooler pools; a second pool would hold its server sessions.
+            arguments = {
+                key: value for key, value in arguments.items() if not key.startswith("pool_")
+            }
+            arguments |= {"poolclass": NullPool}
+            arguments["isolation_level"] = "READ COMMITTED"
+        build = self._asyncpg if self._target.driver == "asyncpg" else self._psycopg
+        return arguments | {"connect_args": build(role)}
+
+    def execution_options(self, mode: Mode) -> dict[str, Any]:
+        """Return the execution options that make a connection keep the mode."""
+        if self._options.pgbouncer and mode.is_read_only:
+            # A session setting would stay behind on the pooler's connection.
+            level = "READ COMMITTED" if mode is Mode.READ_ONLY else mode.isolation_level
+            return {"isolation_level": level, "postgresql_readonly": True}
+        return mode_options(mode)
+
+    async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Return version and durability; one statement."""
+        row = await connection.execute(
+            text(
+                "SELECT current_setting('server_version') AS server_version, "
+                "current_setting('synchronous_commit') AS synchronous_commit, "
+                "pg_is_in_recovery() AS is_replica"
+            )
+        )
+        return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+
+    def _settings(self, role: Role) -> dict[str, str]:
+        settings = {
+            "timezone": "UTC",
+            "lock_timeout": f"{self._options.lock_timeout_s * 1000:.0f}",
+            "default_transaction_read_only": "on" if role is Role.READ else "off",
+        }
+        if self._options.statement_timeout_s is not None:
+            settings["statement_timeout"] = f"{self._options.statement_timeout_s * 1000:.0f}"
+        return settings
+
+    def _asyncpg(self, role: Role) -> dict[str, Any]:
+        import asyncpg  # noqa: PLC0415 - only what is used
+
+        arguments = {**self._target.connect_args, **self._options.connect_args}
+        arguments.setdefault("timeout", self._timeout_s)
+        arguments["async_creator_fn"] = owning(asyncpg.connect, self._timeout_s)
+        if self._options.pgbouncer:
+            # Prepared statements belong to a server session, which changes
+            # with every transaction: cache none, and give each its own name.
+            return arguments | {
+                "statement_cache_size": 0,
+                "prepared_statement_cache_size": 0,
+                "prepared_statement_name_func": lambda: f"hqt_{uuid.uuid4().hex}",
+            }
+        own = {"application_name": "hqt_async_db", **self._settings(role)}
+        arguments["server_settings"] = own | arguments.get("server_settings", {})
+        return arguments
+
+    def _psycopg(self, role: Role) -> dict[str, Any]:
+        import psycopg  # noqa: PLC0415 - only what is used
+
+        arguments = {**self._target.connect_args, **self._options.connect_args}
+        arguments.setdefault("connect_timeout", max(2, round(self._timeout_s)))
+        arguments["async_creator_fn"] = owning(psycopg.AsyncConnection.connect, self._timeout_s)
+        if self._options.pgbouncer:
+            return arguments | {"prepare_threshold": None}
+        options = " ".join(f"-c {key}={value}" for key, value in self._settings(role).items())
+        given = self._target.url.query.get("options", "")
+        arguments["options"] = f"{options} {arguments.get('options', given)}".strip()
+        return arguments

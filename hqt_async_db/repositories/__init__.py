@@ -1,0 +1,1 @@
+"""Repositories: awaited queries, one class per model."""
