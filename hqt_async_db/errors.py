@@ -96,7 +96,7 @@ class UnloadedRelationshipError(HqtDbError, orm_exc.DetachedInstanceError, sa_ex
         relationship: ``Model.attribute`` of the relationship.
     """
 
-    code = None  # SQLAlchemy would append a link to a page that does not help
+    code = ""  # SQLAlchemy would append a link to a page that does not help
 
     def __init__(self, message: str, *, relationship: str) -> None:
         super().__init__(message)

@@ -25,16 +25,19 @@ from hqt_async_db.errors import ForeignKeyViolationError, IntegrityViolationErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Constraint
+    from sqlalchemy import Index
     from sqlalchemy.engine import ExecutionContext
+    from sqlalchemy.sql.schema import ColumnCollectionConstraint
 
     from hqt_async_db.connection.translation.findings import Finding
 
 _MYSQL_PRIMARY: Final = "PRIMARY"
+_RESOLVING_ACTIONS: Final = frozenset({"CASCADE", "SET DEFAULT", "SET NULL"})
 _WORD: Final = re.compile(r"\w+")
-# Longer names end in "_" and four hexadecimal digits of their hash.
+# SQLAlchemy cuts names over the limit of 63 or 64 characters to 60 or 61, of
+# which the last ones are "_" and four hexadecimal digits of a hash.
+_SHORTEST_CUT_NAME: Final = 60
 _HASHED_SUFFIX: Final = 5
-_SHORTEST_LIMIT: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,26 @@ class Statement:
 
 
 class _Key(NamedTuple):
-    table: str
-    columns: tuple[str, ...]
-    name: str | None
+    """A constraint or a unique index, with the table it belongs to."""
+
+    table: Table
+    schema_item: ColumnCollectionConstraint | Index
+
+    @property
+    def name(self) -> str | None:
+        """Return its name in the database, None where that is the database's choice."""
+        name = self.schema_item.name
+        return str(name) if isinstance(name, str) else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of its columns, in order."""
+        names = tuple(column.name for column in self.schema_item.columns)
+        if names or not isinstance(self.schema_item, CheckConstraint):
+            return names
+        # A check written as text knows no columns; its words do.
+        words = _WORD.findall(getattr(self.schema_item.sqltext, "text", ""))
+        return tuple(dict.fromkeys(word for word in words if word in self.table.columns))
 
 
 def statement_of(context: ExecutionContext | None) -> Statement | None:
@@ -77,10 +97,9 @@ def complete(found: Finding, statement: Statement | None) -> Finding:
         return _with_table(found, statement)
     if not issubclass(found.verdict.error, IntegrityViolationError):
         return found
-    match = _named(found, statement) if found.key else _unnamed(found, statement)
-    if match is not None:
-        key = match.name or found.key
-        found = replace(found, table=match.table, columns=match.columns, key=key)
+    key = _named(found, statement) if found.key else _unnamed(found, statement)
+    if key is not None:
+        found = replace(found, table=key.table.name, columns=key.columns, key=key.name or found.key)
     elif found.key == _MYSQL_PRIMARY and found.table is None and statement is not None:
         found = replace(found, table=statement.table.name)
     return _with_direction(found, statement)
@@ -105,78 +124,76 @@ def _with_table(found: Finding, statement: Statement | None) -> Finding:
 
 def _named(found: Finding, statement: Statement | None) -> _Key | None:
     """Find the constraint by its name; MySQL calls each primary key PRIMARY."""
-    primary = found.key == _MYSQL_PRIMARY
-    if primary and found.table is None and statement is not None:
-        found = replace(found, table=statement.table.name)
-    matches = [
+    table_name = found.table
+    if found.key == _MYSQL_PRIMARY:
+        if table_name is None and statement is not None:
+            table_name = statement.table.name
+        tables = _tables(statement)
+        return next((_primary_key(table) for table in tables if table.name == table_name), None)
+    return _single(
         key
         for table in _tables(statement)
-        if found.table in (None, table.name)
+        if table_name in (None, table.name)
         for key in _keys(table)
-        if (primary and found.table and key == _primary_key(table))
-        or (key.name is not None and _is_same_name(key.name, found.key or ""))
-    ]
-    return matches[0] if len(set(matches)) == 1 else None
+        if key.name is not None and _is_same_name(key.name, found.key or "")
+    )
 
 
 def _unnamed(found: Finding, statement: Statement | None) -> _Key | None:
     if issubclass(found.verdict.error, ForeignKeyViolationError):
         return _foreign_key(statement)
-    matches = {
+    wanted = sorted(found.columns)
+    return _single(
         key
         for table in _tables(statement)
         if table.name == found.table
         for key in _unique_keys(table)
-        if sorted(key.columns) == sorted(found.columns)
-    }
-    return matches.pop() if len(matches) == 1 else None
+        if sorted(key.columns) == wanted
+    )
 
 
 def _foreign_key(statement: Statement | None) -> _Key | None:
-    """Find the one foreign key that the statement can have violated.
+    """Return the one foreign key that the statement can have violated.
 
-    SQLite does not say which. If several qualify, the table may still be
-    certain.
+    SQLite does not say which.
     """
     if statement is None:
         return None
-    keys = list(_incoming(statement) if statement.verb == "delete" else _outgoing(statement))
-    if not keys:
-        return None
-    if len(keys) == 1:
-        return keys[0]
-    tables = {key.table for key in keys}
-    return _Key(tables.pop(), (), None) if len(tables) == 1 else None
+    return _single(_incoming(statement) if statement.verb == "delete" else _outgoing(statement))
 
 
 def _outgoing(statement: Statement) -> Iterator[_Key]:
     for constraint in statement.table.foreign_key_constraints:
-        key = _key(statement.table, constraint)
+        key = _Key(statement.table, constraint)
         if not statement.given or statement.given.issuperset(key.columns):
             yield key
 
 
 def _incoming(statement: Statement) -> Iterator[_Key]:
+    target = statement.table.fullname
     for table in statement.table.metadata.tables.values():
         for constraint in table.foreign_key_constraints:
-            resolves_itself = (constraint.ondelete or "").upper() in {
-                "CASCADE",
-                "SET NULL",
-                "SET DEFAULT",
-            }
-            if constraint.referred_table is statement.table and not resolves_itself:
-                yield _key(table, constraint)
+            resolves_itself = (constraint.ondelete or "").upper() in _RESOLVING_ACTIONS
+            referred = constraint.elements[0].target_fullname.rpartition(".")[0]
+            if referred == target and not resolves_itself:
+                yield _Key(table, constraint)
+
+
+def _single(keys: Iterator[_Key]) -> _Key | None:
+    """Return the only key, None if there is none or any doubt."""
+    key = next(keys, None)
+    return key if next(keys, None) is None else None
 
 
 def _tables(statement: Statement | None) -> Iterator[Table]:
+    """Yield the tables of the statement's metadata, or else of the models'."""
     if statement is not None:
         yield from statement.table.metadata.tables.values()
-    # Late, because the models must not be loaded for the sake of an error
-    # that never happens.
+        return
+    # Late, because an engine of another schema need not load the models.
     from hqt_async_db.models.base import Base  # noqa: PLC0415
 
-    if statement is None or statement.table.metadata is not Base.metadata:
-        yield from Base.metadata.tables.values()
+    yield from Base.metadata.tables.values()
 
 
 def _keys(table: Table) -> Iterator[_Key]:
@@ -184,36 +201,21 @@ def _keys(table: Table) -> Iterator[_Key]:
     of_columns = (constraint for column in table.columns for constraint in column.constraints)
     for constraint in (*table.constraints, *of_columns):
         if isinstance(constraint, ForeignKeyConstraint | CheckConstraint):
-            yield _key(table, constraint)
+            yield _Key(table, constraint)
 
 
 def _unique_keys(table: Table) -> Iterator[_Key]:
     yield _primary_key(table)
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint):
-            yield _key(table, constraint)
+            yield _Key(table, constraint)
     for index in table.indexes:
         if index.unique:
-            columns = tuple(column.name for column in index.columns)
-            yield _Key(table.name, columns, index.name and str(index.name))
+            yield _Key(table, index)
 
 
 def _primary_key(table: Table) -> _Key:
-    return _key(table, table.primary_key)
-
-
-def _key(table: Table, constraint: Constraint) -> _Key:
-    name = str(constraint.name) if isinstance(constraint.name, str) else None
-    return _Key(table.name, _columns_of(table, constraint), name)
-
-
-def _columns_of(table: Table, constraint: Constraint) -> tuple[str, ...]:
-    if isinstance(constraint, CheckConstraint):
-        # A check written as text knows no columns; its words do.
-        words = _WORD.findall(str(constraint.sqltext))
-        return tuple(dict.fromkeys(word for word in words if word in table.columns))
-    columns = constraint.columns  # type: ignore[attr-defined]  # every kind seen here has them
-    return tuple(column.name for column in columns)
+    return _Key(table, table.primary_key)
 
 
 def _is_same_name(name: str, reported: str) -> bool:
@@ -221,4 +223,4 @@ def _is_same_name(name: str, reported: str) -> bool:
     if name == reported:
         return True
     stem = reported[:-_HASHED_SUFFIX]
-    return len(name) > _SHORTEST_LIMIT - _HASHED_SUFFIX and bool(stem) and name.startswith(stem)
+    return len(reported) >= _SHORTEST_CUT_NAME and name.startswith(stem)
