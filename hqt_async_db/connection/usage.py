@@ -32,6 +32,11 @@ class Usage:
         self.task = current_task()
 
     @property
+    def is_stream(self) -> bool:
+        """Tell whether this is a one-shot stream, which may close by itself."""
+        return self.purpose.endswith("stream")
+
+    @property
     def age_s(self) -> float:
         """Return the seconds since the use began."""
         return time.monotonic() - self._since

@@ -50,8 +50,8 @@ class _PositionMixin:
     exit_time: Mapped[datetime | None] = mapped_column(UtcDateTime())
     stop_loss: Mapped[Decimal | None] = mapped_column(Money())
     take_profit: Mapped[Decimal | None] = mapped_column(Money())
-    commission: Mapped[Decimal] = mapped_column(Money(), default=Decimal("0.00000000"))
-    swap: Mapped[Decimal] = mapped_column(Money(), default=Decimal("0.00000000"))
+    commission: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
+    swap: Mapped[Decimal] = mapped_column(Money(), default=Decimal(0))
     profit: Mapped[Decimal | None] = mapped_column(Money())
     exit_reason: Mapped[str | None] = mapped_column(ExactText(64))
 

@@ -46,6 +46,8 @@ class Double(ColumnType[float]):
             number = float(value)
         except OverflowError:
             self.refuse("is beyond the largest double")
+        except ValueError:  # a signalling NaN
+            self.refuse("is no number")
         if isinstance(value, int) and number != value:
             self.refuse("is an integer that a double cannot hold exactly")
         return number + 0.0
@@ -91,7 +93,8 @@ class Double(ColumnType[float]):
 _CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN)
 _QUANTUM = Decimal("0.00000001")
 _LIMIT = Decimal(10) ** 20
-_ZERO = Decimal("0.00000000")
+# A zero with eight places would print as 0E-8.
+_ZERO = Decimal(0)
 # Below this, 8 decimal places are at most 15 significant digits.
 _ALWAYS_EXACT = Decimal(10) ** 7
 _SQLITE_DIGITS = 15
@@ -100,7 +103,7 @@ _SQLITE_DIGITS = 15
 class Money(ColumnType[Decimal]):
     """Real money, a price or a volume: NUMERIC(28, 8), exact.
 
-    Read as a Decimal with eight places. int, Decimal, str and float (through
+    Read as a Decimal with eight places, zero as plain 0. int, Decimal, str and float (through
     its repr) are accepted and rounded half-even to eight places in Python,
     alike on every backend. On SQLite the column holds a plain number, so a
     value with more than 15 significant digits is refused there.
@@ -113,14 +116,16 @@ class Money(ColumnType[Decimal]):
         super().__init__(28, 8)
 
     def checked(self, value: object) -> Decimal:
-        """Return ``value`` as a Decimal with eight places, or refuse it."""
+        """Return ``value`` rounded to eight places, or refuse it."""
         if type(value) is Decimal and value.same_quantum(_QUANTUM):
             rounded = value
+        elif value is _ZERO:
+            return _ZERO
         else:
             rounded = self._rounded(value)
         if not -_LIMIT < rounded < _LIMIT:
             self.refuse("must be smaller than 10**20")
-        return rounded or _ZERO  # -0 is 0
+        return rounded or _ZERO
 
     def _rounded(self, value: object) -> Decimal:
         value = unboxed(value)
@@ -181,9 +186,9 @@ def _read_money(value: object) -> Decimal | None:
     if value is None:
         return None
     if type(value) is Decimal and value.same_quantum(_QUANTUM):
-        return value
+        return value or _ZERO
     exact = value if isinstance(value, Decimal) else Decimal(str(value))
-    return exact.quantize(_QUANTUM, context=_CONTEXT)
+    return exact.quantize(_QUANTUM, context=_CONTEXT) or _ZERO
 
 
 class _BoundedInteger(ColumnType[int]):

@@ -27,7 +27,8 @@ class UtcDateTime(ColumnType[datetime]):
     A naive value is taken as UTC, an aware one is converted. Microseconds
     survive (``TIMESTAMPTZ``, ``DATETIME(6)``, fixed-width sortable text on
     SQLite); a ``pandas.Timestamp`` loses what it holds below a microsecond.
-    Dates, strings and numbers are refused.
+    Dates, strings and numbers are refused. asyncpg sends the first and the
+    last microsecond that Python knows as -infinity and infinity.
     """
 
     impl = DateTime
