@@ -78,7 +78,7 @@ class Base(AsyncAttrs, DeclarativeBase):
     __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - read once, never changed
     __repr_fields__: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - the columns' own types
+    def __init__(self, **values: Any) -> None:
         """Set the given attributes.
 
         Raises:

@@ -46,7 +46,7 @@ class _GuardedLoader:
         self._loader = loader
         self._prop = prop
 
-    def __call__(self, state: InstanceState[Any], passive: PassiveFlag) -> Any:  # noqa: ANN401 - whatever the relationship holds
+    def __call__(self, state: InstanceState[Any], passive: PassiveFlag) -> Any:
         if passive & PassiveFlag.SQL_OK and _cannot_await(state):
             # Without SQL the related object may still be found in the session.
             found = self._loader(state, passive & ~PassiveFlag.SQL_OK)

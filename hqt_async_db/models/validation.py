@@ -83,8 +83,7 @@ def _coerced(field: _Field, value: object, dialect: Dialect | None) -> object:
 
 
 def _check_relationship(mapper: Mapper[Any], name: str, *, allowed: bool) -> None:
-    known = isinstance(name, str) and name in mapper.relationships
-    if not known:
+    if name not in mapper.relationships:
         raise unknown_field(mapper.class_, name)
     if not allowed:
         message = f"{mapper.class_.__name__}.{name} is a relationship: give its foreign key"

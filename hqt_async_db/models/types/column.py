@@ -20,7 +20,7 @@ ValueT = TypeVar("ValueT")
 Processor = Callable[[Any], Any]
 
 
-def unboxed(value: object) -> Any:  # noqa: ANN401 - whatever was inside the box
+def unboxed(value: object) -> Any:
     """Return the Python scalar inside a NumPy scalar, anything else as it is.
 
     Research code hands over ``numpy.int64`` and ``numpy.bool_`` without
@@ -83,7 +83,7 @@ class ColumnType(TypeDecorator[ValueT]):
         self,
         parent: SchemaEventTarget,
         outer: bool = False,  # noqa: FBT001, FBT002 - SQLAlchemy's signature
-        **kw: Any,  # noqa: ANN401
+        **kw: Any,
     ) -> None:
         # A selectable's column shares the type of the table's column, so the
         # first one wins; a copied type still remembers the original's column.

@@ -76,5 +76,5 @@ class JsonDict(ColumnType[dict[str, Any]]):
         return self.impl_instance.coerce_compared_value(op, value)
 
 
-def _read(value: Any) -> Any:  # noqa: ANN401 - some drivers parse JSON by themselves
+def _read(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str | bytes) else value

@@ -27,7 +27,7 @@ class _Nested(Mutable):
         else:
             self._owner.changed()
 
-    def _fit(self, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def _fit(self, value: object, depth: int) -> Any:
         """Return a plain copy of ``value``, or refuse it in the column's name."""
         try:
             return fit(value, depth)
@@ -44,11 +44,11 @@ class _Nested(Mutable):
             return column_field(state.mapper.column_attrs[key].columns[0])
         return None
 
-    def _taken(self, value: object) -> Any:  # noqa: ANN401 - any JSON value
+    def _taken(self, value: object) -> Any:
         """Return a checked copy of ``value`` that reports to this container."""
         return self._wrapped(self._fit(value, self._depth + 1))
 
-    def _wrapped(self, value: object) -> Any:  # noqa: ANN401 - any JSON value
+    def _wrapped(self, value: object) -> Any:
         """Return a plain JSON value as containers that report to this one."""
         if isinstance(value, dict):
             return JsonObject().filled(value, self)
@@ -85,7 +85,7 @@ class JsonObject(_Nested, MutableDict[str, Any]):
         return self
 
     @classmethod
-    def coerce(cls, key: str, value: Any) -> JsonObject | None:  # noqa: ANN401 - SQLAlchemy's hook
+    def coerce(cls, key: str, value: Any) -> JsonObject | None:
         """Wrap what was loaded from the database; called by SQLAlchemy."""
         if isinstance(value, dict) and not isinstance(value, cls):
             return cls().filled(value, None)
@@ -95,13 +95,13 @@ class JsonObject(_Nested, MutableDict[str, Any]):
         """Set one value."""
         self.update({key: value})
 
-    def setdefault(self, key: str, value: object = None) -> Any:  # noqa: ANN401 - any JSON value
+    def setdefault(self, key: str, value: object = None) -> Any:
         """Return the value of ``key``, after setting it where it is missing."""
         if key not in self:
             self[key] = value
         return self[key]
 
-    def update(self, *values: Any, **named: Any) -> None:  # noqa: ANN401 - as dict.update
+    def update(self, *values: Any, **named: Any) -> None:
         """Set several values, or none of them if one is unfit."""
         checked = self._fit(dict(*values, **named), self._depth)
         wrapped = self._wrapped
@@ -121,7 +121,7 @@ class JsonArray(_Nested, MutableList[Any]):
         list.extend(self, map(self._wrapped, values))
         return self
 
-    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:  # noqa: ANN401 - as list
+    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:
         """Set one value or a slice."""
         taken = map(self._taken, value) if isinstance(index, slice) else self._taken(value)
         super().__setitem__(index, list(taken) if isinstance(index, slice) else taken)
@@ -143,7 +143,7 @@ class JsonArray(_Nested, MutableList[Any]):
         return (list, (plain(self),))
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
+def plain(value: object) -> Any:
     """Return a copy of a JSON value in plain dicts and lists."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

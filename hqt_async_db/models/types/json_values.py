@@ -21,7 +21,7 @@ class UnfitJsonError(ValueError):
     """
 
 
-def fit(value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+def fit(value: object, depth: int = 0) -> Any:
     """Return a JSON value as plain dicts, lists and scalars.
 
     Args:
@@ -92,7 +92,7 @@ def _fit_text(value: str) -> str:
     return str.__str__(value)
 
 
-def _fit_number(value: object) -> Any:  # noqa: ANN401 - one of the JSON scalars
+def _fit_number(value: object) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):

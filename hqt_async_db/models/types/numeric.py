@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 
+_NUMBERS: tuple[type[Any], ...] = (Real, Decimal)
+
+
 class Double(ColumnType[float]):
     """A double: finite values come back bit-equal, -0.0 as 0.0.
 
@@ -39,16 +42,16 @@ class Double(ColumnType[float]):
         """Return ``value`` as a float, or refuse it."""
         if type(value) is float:
             return value + 0.0
-        value = unboxed(value)
-        if isinstance(value, bool) or not isinstance(value, Real | Decimal):
-            self.refuse(f"must be a number, not {kind_of(value)}")
+        plain = unboxed(value)
+        if isinstance(plain, bool) or not isinstance(plain, _NUMBERS):
+            self.refuse(f"must be a number, not {kind_of(plain)}")
         try:
-            number = float(value)
+            number = float(plain)
         except OverflowError:
             self.refuse("is beyond the largest double")
         except ValueError:  # a signalling NaN
             self.refuse("is no number")
-        if isinstance(value, int) and number != value:
+        if isinstance(plain, int) and number != plain:
             self.refuse("is an integer that a double cannot hold exactly")
         return number + 0.0
 
