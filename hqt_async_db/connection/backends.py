@@ -29,22 +29,21 @@ class Role(StrEnum):
 
 
 class Mode(Enum):
-    """What a session promises: its engine and its isolation level."""
+    """What a session promises: its engine and its isolation level.
+
+    Attributes:
+        role: The role of the engine that serves the mode.
+        isolation_level: The isolation level, None for the engine's own.
+    """
 
     DEFAULT = (Role.WRITE, None)
     WRITE = (Role.WRITE, "SERIALIZABLE")
     SNAPSHOT = (Role.READ, "REPEATABLE READ")
     READ_ONLY = (Role.READ, "AUTOCOMMIT")
 
-    @property
-    def role(self) -> Role:
-        """Return the role of the engine that serves the mode."""
-        return self.value[0]
-
-    @property
-    def isolation_level(self) -> str | None:
-        """Return the isolation level, None for the engine's own."""
-        return self.value[1]
+    def __init__(self, role: Role, isolation_level: str | None) -> None:
+        self.role = role
+        self.isolation_level = isolation_level
 
     @property
     def is_read_only(self) -> bool:

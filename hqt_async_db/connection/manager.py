@@ -9,20 +9,19 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import MetaData, text
 from sqlalchemy.orm import configure_mappers
 
 from hqt_async_db import migrations
 from hqt_async_db.connection import tasks, urls
 from hqt_async_db.connection.backends import Mode, Role, backend_for
+from hqt_async_db.connection.engines import Engines
 from hqt_async_db.connection.options import Options
-from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.retry import run_with_retries
 from hqt_async_db.connection.scoped import ScopedSessions
 from hqt_async_db.connection.session import Session
-from hqt_async_db.connection.translate import install, translated
-from hqt_async_db.errors import ConfigurationError, DatabaseClosedError, InvalidInputError
+from hqt_async_db.connection.translate import translated
+from hqt_async_db.errors import DatabaseClosedError, InvalidInputError
 from hqt_async_db.models import Base
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from sqlalchemy import URL, MetaData
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import DeclarativeBase
     from sqlalchemy.pool import Pool
 
@@ -113,9 +112,7 @@ class DatabaseManager:
             sqlite_synchronous=sqlite_synchronous,
             engine_options=engine_options,
         )
-        self._backend = backend_for(self._target, self._options)
-        self._engines = self._make_engines()
-        self._by_mode = {mode: self._engine_of(mode) for mode in Mode}
+        self._engines = Engines(backend_for(self._target, self._options), self._options)
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
@@ -136,7 +133,7 @@ class DatabaseManager:
                 process.
         """
         self._check()
-        return self._engines[Role.WRITE]
+        return self._engines.by_role[Role.WRITE]
 
     @property
     def dialect_name(self) -> str:
@@ -178,18 +175,7 @@ class DatabaseManager:
             InvalidInputError: More than one of the three was asked for.
             DatabaseClosedError: The manager is disposed or not of this loop.
         """
-        if write + read_only + snapshot > 1:
-            msg = "write, read_only and snapshot exclude each other"
-            raise InvalidInputError(msg)
-        mode = (
-            Mode.WRITE
-            if write
-            else Mode.SNAPSHOT
-            if snapshot
-            else Mode.READ_ONLY
-            if read_only
-            else Mode.DEFAULT
-        )
+        mode = _mode(write=write, read_only=read_only, snapshot=snapshot)
         return self.open(mode, "session")
 
     get_session = session
@@ -293,7 +279,7 @@ class DatabaseManager:
         """
         latency_ms = await self.ping()
         async with self.open(Mode.READ_ONLY, "health") as session:
-            facts = await self._backend.describe(await session.connection())
+            facts = await self._engines.backend.describe(await session.connection())
         return {
             "url": str(self._target),
             "dialect": self._target.backend,
@@ -309,7 +295,7 @@ class DatabaseManager:
 
     def pool_status(self) -> dict[str, dict[str, Any]]:
         """Return per pool (``write``, ``read``): size, in use, idle, holders."""
-        return {str(role): _figures(engine.pool) for role, engine in self._engines.items()}
+        return self._engines.pool_status()
 
     async def warm_up(self) -> None:
         """Pay the cold costs now: mappers, first connections, first compiles.
@@ -338,14 +324,13 @@ class DatabaseManager:
     async def _close_all(self) -> None:
         for session in list(self._sessions):
             await session.abandon()
-        for engine in self._engines.values():
-            await engine.dispose()
+        await self._engines.dispose()
 
     def open(self, mode: Mode, purpose: str) -> Session:
         """Return a session of a mode; error messages name its purpose."""
         self._check()
         session = Session(
-            self._by_mode[mode],
+            self._engines.for_mode(mode),
             check=self._check,
             commit_timeout_s=self._options.commit_timeout_s,
             record=self._record,
@@ -375,37 +360,18 @@ class DatabaseManager:
             msg = "this DatabaseManager belongs to another event loop; make one per loop"
             raise DatabaseClosedError(msg)
 
-    def _make_engines(self) -> dict[Role, AsyncEngine]:
-        roles = (Role.WRITE, Role.READ) if self._backend.has_two_engines else (Role.WRITE,)
-        return {role: self._make_engine(role) for role in roles}
-
-    def _make_engine(self, role: Role) -> AsyncEngine:
-        arguments = self._backend.engine_arguments(role)
-        try:
-            engine = create_async_engine(self._backend.engine_url(role), **arguments)
-        except TypeError as error:
-            names = ", ".join(sorted(self._options.engine_options)) or "engine options"
-            msg = f"SQLAlchemy does not take these engine options together: {names}"
-            raise ConfigurationError(msg) from error
-        install(engine, demotion_is_disconnect=role is Role.WRITE)
-        return engine
-
-    def _engine_of(self, mode: Mode) -> AsyncEngine:
-        engine = self._engines.get(mode.role, self._engines[Role.WRITE])
-        options = self._backend.execution_options(mode)
-        return engine.execution_options(**options) if options else engine
-
 
 def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | None:
-    return getattr(source, "metadata", source)  # type: ignore[return-value]  # a base's MetaData, or itself
+    """Return a base's MetaData, or what was given."""
+    return source if source is None or isinstance(source, MetaData) else source.metadata
 
 
-def _figures(pool: Pool) -> dict[str, Any]:
-    if not isinstance(pool, TrackedPool):
-        return {"status": pool.status()}
-    return {
-        "size": pool.size(),
-        "in_use": len(pool.holders),
-        "idle": pool.checkedin(),
-        "holders": [str(holder) for holder in pool.holders.values()],
-    }
+def _mode(*, write: bool, read_only: bool, snapshot: bool) -> Mode:
+    if write + read_only + snapshot > 1:
+        msg = "write, read_only and snapshot exclude each other"
+        raise InvalidInputError(msg)
+    if write:
+        return Mode.WRITE
+    if snapshot:
+        return Mode.SNAPSHOT
+    return Mode.READ_ONLY if read_only else Mode.DEFAULT

@@ -194,7 +194,7 @@ def _find(exc: BaseException) -> Finding | None:
     for kind in type(native).__mro__:
         find = _DRIVERS.get(kind.__module__.partition(".")[0])
         if find is not None:
-            return find(native)
+            return replace(find(native), family=family_of(exc))
     if isinstance(native, OSError):
         return Finding(_network_verdict(native))
     if isinstance(exc, sa_exc.DBAPIError | sa_exc.EmulatedDBAPIException):

@@ -106,7 +106,8 @@ def resolve(url: str | URL | None) -> Target:
 def redact(url: URL) -> str:
     """Return ``url`` with the password hidden, in the query string too."""
     query = {key: "***" if _is_secret(key) else value for key, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
+    shown = url.set(query=query).render_as_string(hide_password=True)
+    return shown.replace("%3Amemory%3A", ":memory:")
 
 
 def _is_secret(key: str) -> bool:

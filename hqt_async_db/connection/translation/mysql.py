@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection.translation import findings
-from hqt_async_db.connection.translation.findings import Finding, Verdict, family_of
+from hqt_async_db.connection.translation.findings import Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,7 @@ _BY_STATE_CLASS: Final[dict[str, Verdict]] = {
     "23": findings.INTEGRITY,
     "28": findings.AUTHENTICATION,
 }
+_SOCKET_CLASSES: Final = ("InterfaceError", "InternalError")
 # Like: Duplicate entry '…' for key 'users.uq_users_email'; the value comes first.
 _LAST_QUOTED: Final = re.compile(r"'(?:[^'.]+\.)?([^'.]+)'\s*\Z")
 _QUOTED: Final = re.compile(r"'(?:\w+\.)*(\w+)'")
@@ -97,10 +98,9 @@ def find(error: BaseException) -> Finding:
     """Return what an exception of asyncmy, aiomysql or PyMySQL says."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = str(error.args[1]) if len(error.args) > 1 else ""
-    family = family_of(error)
     if not number:
-        return Finding(_without_number(family.__name__), family=family)
-    found = Finding(_verdict(number, error), code=str(number), family=family)
+        return Finding(_without_number(error))
+    found = Finding(_verdict(number, error), code=str(number))
     return _with_attributes(found, text)
 
 
@@ -111,9 +111,10 @@ def _verdict(number: int, error: BaseException) -> Verdict:
     return _BY_STATE_CLASS.get(state[:2], findings.STATEMENT)
 
 
-def _without_number(family: str) -> Verdict:
+def _without_number(error: BaseException) -> Verdict:
     """Judge what the client raised: these two classes mean a dead socket."""
-    return findings.LOST if family in {"InterfaceError", "InternalError"} else findings.STATEMENT
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return findings.STATEMENT if names.isdisjoint(_SOCKET_CLASSES) else findings.LOST
 
 
 def _with_attributes(found: Finding, text: str) -> Finding:

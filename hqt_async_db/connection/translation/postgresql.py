@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hqt_async_db.connection.translation import findings
-from hqt_async_db.connection.translation.findings import Finding, Verdict, family_of
+from hqt_async_db.connection.translation.findings import Finding, Verdict
 
 _BY_STATE: Final[dict[str, Verdict]] = {
     "08004": findings.AUTHENTICATION,
@@ -67,10 +67,9 @@ def find(error: BaseException) -> Finding:
     """Return what an exception of asyncpg or psycopg says."""
     state = getattr(error, "sqlstate", None)
     diagnosis = getattr(error, "diag", error)
-    family = family_of(error)
     if state is None:
-        return Finding(_without_state(error), family=family)
-    found = Finding(_verdict(state, diagnosis), code=state, family=family)
+        return Finding(_without_state(error))
+    found = Finding(_verdict(state, diagnosis), code=state)
     return _with_attributes(found, diagnosis, str(error))
 
 

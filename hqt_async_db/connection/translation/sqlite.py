@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from hqt_async_db.connection.translation import findings
-from hqt_async_db.connection.translation.findings import Finding, Verdict, family_of
+from hqt_async_db.connection.translation.findings import Finding, Verdict
 
 _BY_NAME: Final[dict[str, Verdict]] = {
     "SQLITE_CONSTRAINT_UNIQUE": findings.DUPLICATE,
@@ -48,7 +48,7 @@ def find(error: BaseException) -> Finding:
     """Return what an exception of ``sqlite3`` says."""
     name = getattr(error, "sqlite_errorname", None)
     verdict = _verdict(name, getattr(error, "sqlite_errorcode", None), str(error))
-    found = Finding(verdict, code=name, family=family_of(error))
+    found = Finding(verdict, code=name)
     return _with_attributes(found, str(error))
 
 

@@ -1,0 +1,73 @@
+"""The engines of one database, by what their connections may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from hqt_async_db.connection.backends import Backend, Mode, Role
+from hqt_async_db.connection.pool import TrackedPool
+from hqt_async_db.connection.translate import install
+from hqt_async_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import Pool
+
+    from hqt_async_db.connection.options import Options
+
+
+class Engines:
+    """One engine that writes and, where it can be had, one that cannot.
+
+    Attributes:
+        backend: What knows the database system.
+        by_role: The engines; a database in memory has the writing one alone.
+    """
+
+    def __init__(self, backend: Backend, options: Options) -> None:
+        self.backend = backend
+        roles = (Role.WRITE, Role.READ) if backend.has_two_engines else (Role.WRITE,)
+        self.by_role = {role: _make_engine(backend, options, role) for role in roles}
+        self._by_mode = {mode: self._derive(mode) for mode in Mode}
+
+    def for_mode(self, mode: Mode) -> AsyncEngine:
+        """Return the engine whose sessions keep the promises of ``mode``."""
+        return self._by_mode[mode]
+
+    def pool_status(self) -> dict[str, dict[str, Any]]:
+        """Return per role: size, connections in use and idle, and holders."""
+        return {str(role): _figures(engine.pool) for role, engine in self.by_role.items()}
+
+    async def dispose(self) -> None:
+        """Close every connection that is not in use."""
+        for engine in self.by_role.values():
+            await engine.dispose()
+
+    def _derive(self, mode: Mode) -> AsyncEngine:
+        """Return an engine with the mode's options; it shares the pool."""
+        engine = self.by_role.get(mode.role, self.by_role[Role.WRITE])
+        options = self.backend.execution_options(mode)
+        return engine.execution_options(**options) if options else engine
+
+
+def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
+    try:
+        engine = create_async_engine(backend.engine_url(role), **backend.engine_arguments(role))
+    except TypeError:
+        names = ", ".join(sorted(options.engine_options)) or "these engine options"
+        msg = f"SQLAlchemy does not take {names} for this database and pool class"
+        raise ConfigurationError(msg) from None
+    install(engine, demotion_is_disconnect=role is Role.WRITE)
+    return engine
+
+
+def _figures(pool: Pool) -> dict[str, Any]:
+    if not isinstance(pool, TrackedPool):
+        return {"status": pool.status()}
+    return {
+        "size": pool.size(),
+        "in_use": len(pool.holders),
+        "idle": pool.checkedin(),
+        "holders": [str(holder) for holder in pool.holders.values()],
+    }
