@@ -107,7 +107,7 @@ def redact(url: URL) -> str:
     """Return ``url`` with the password hidden, in the query string too."""
     query = {key: "***" if _is_secret(key) else value for key, value in url.query.items()}
     shown = url.set(query=query).render_as_string(hide_password=True)
-    return shown.replace("%3Amemory%3A", ":memory:")
+    return shown.replace("%3Amemory%3A", ":memory:").replace("%2A%2A%2A", "***")
 
 
 def _is_secret(key: str) -> bool:
@@ -138,8 +138,9 @@ def _translate_query(url: URL) -> Target:
     if translate is None:
         return Target(url)
     query = {key: value for key, value in url.query.items() if isinstance(value, str)}
-    arguments, timeout_s = translate(query)
+    # What is given several times (hosts) stays: SQLAlchemy reads it itself.
     left = {key: value for key, value in url.query.items() if key not in query}
+    arguments, timeout_s = translate(query)
     return Target(url.set(query=left), arguments, timeout_s)
 
 

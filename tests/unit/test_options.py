@@ -1,0 +1,65 @@
+"""Options are checked when the manager is made, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.pool import NullPool, StaticPool
+
+from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.errors import ConfigurationError, InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("pool_size", 0),
+        ("pool_size", "5"),
+        ("pool_size", True),
+        ("max_overflow", -2),
+        ("pool_timeout", 0),
+        ("pool_timeout", float("nan")),
+        ("connect_timeout_s", -1),
+        ("lock_timeout_s", "10"),
+        ("commit_timeout_s", float("inf")),
+        ("statement_timeout_s", 0),
+        ("sqlite_synchronous", "SOMETIMES"),
+        ("isolation_level", "SERIALIZABLE"),
+        ("no_such_option", 1),
+        ("pgbouncer", True),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_by_name(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        DatabaseManager("sqlite:///x.db", **{option: value})
+
+
+def test_static_pool_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigurationError, match="one transaction"):
+        DatabaseManager("sqlite:///x.db", poolclass=StaticPool)
+
+
+def test_options_of_the_old_layer_are_accepted() -> None:
+    DatabaseManager(
+        url="sqlite:///hqt.db",
+        echo=False,
+        pool_size=5,
+        max_overflow=10,
+        pool_timeout=30,
+        pool_recycle=3600,
+        connect_args={"check_same_thread": False},
+        poolclass=NullPool,
+    )
+
+
+def test_making_a_manager_touches_no_file_and_shows_no_password() -> None:
+    db = DatabaseManager("postgresql://user:hunter2@nowhere.invalid/d")
+    assert repr(db) == "DatabaseManager('postgresql+asyncpg://user:***@nowhere.invalid/d')"
+
+
+async def test_modes_exclude_each_other() -> None:
+    db = DatabaseManager("sqlite:///:memory:")
+    with pytest.raises(InvalidInputError, match="exclude"):
+        db.session(write=True, snapshot=True)
+    await db.dispose()
