@@ -105,6 +105,15 @@ def text_literal(dialect: Dialect) -> Processor:
     return cast("Processor", plain.literal_processor(dialect))
 
 
+def encodable(text: str) -> bool:
+    """Tell whether text is free of lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def kind_of(value: object) -> str:
     """Name the type of a refused value; the value itself stays unseen."""
     return f"a value of type {type(value).__name__}"

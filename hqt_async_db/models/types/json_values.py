@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from math import isfinite
 from typing import Any
 
-from hqt_async_db.models.types.column import kind_of, unboxed
+from hqt_async_db.models.types.column import encodable, kind_of, unboxed
 
 # MariaDB's JSON_VALID stops at 32 levels, the outermost object included.
 MAX_DEPTH = 30
+
+_MOST_DIGITS = 20
 
 encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -46,14 +49,18 @@ def parse(text: str) -> object:
     Raises:
         UnfitJsonError: The text is no JSON, or repeats a key in one object.
     """
-    try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
-    except UnfitJsonError:
-        raise
-    except (ValueError, RecursionError):
-        # The parser's own error carries the whole text.
-        reason = "is not valid JSON text"
-        raise UnfitJsonError(reason) from None
+    with suppress(json.JSONDecodeError, RecursionError):
+        return json.loads(text, object_pairs_hook=_without_duplicates, parse_int=_parsed_integer)
+    # Raised out here, because the parser's own error carries the whole text.
+    reason = "is not valid JSON text"
+    raise UnfitJsonError(reason)
+
+
+def _parsed_integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:  # int() itself would refuse thousands of digits
+        reason = "contains an integer beyond 64 bits"
+        raise UnfitJsonError(reason)
+    return int(digits)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -84,11 +91,9 @@ def _fit_text(value: str) -> str:
     if "\0" in value:
         reason = "contains text with a NUL character"
         raise UnfitJsonError(reason)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
+    if not value.isascii() and not encodable(value):
         reason = "contains text with a lone surrogate"
-        raise UnfitJsonError(reason) from None
+        raise UnfitJsonError(reason)
     return str.__str__(value)
 
 

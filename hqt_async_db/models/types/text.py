@@ -10,7 +10,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 
-from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, text_literal
+from hqt_async_db.models.types.column import (
+    ColumnType,
+    Processor,
+    encodable,
+    kind_of,
+    text_literal,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -73,7 +79,7 @@ class ExactText(ColumnType[str]):
             self.refuse(f"is longer than {self.length} characters ({len(value)})")
         if "\0" in value:
             self.refuse("contains a NUL character")
-        if not value.isascii() and not _encodable(value):
+        if not value.isascii() and not encodable(value):
             self.refuse("contains a lone surrogate")
         # A StrEnum member would reach the driver as an enum.
         return value if type(value) is str else str.__str__(value)
@@ -103,14 +109,6 @@ class ExactText(ColumnType[str]):
 
 
 _EQUALITIES = {operators.eq, operators.ne, operators.in_op, operators.not_in_op}
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Choice(ExactText):
