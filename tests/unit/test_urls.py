@@ -52,7 +52,7 @@ def test_memory_is_told_from_files(pasted: str, is_memory: bool) -> None:  # noq
     ["oracle://h/d", "postgresql+psycopg2://h/d", "mysql+pymysql://h/d", "sqlite+pysqlite://"],
 )
 def test_unknown_and_synchronous_drivers_are_refused_with_the_list(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="sqlite://.*postgresql://.*mariadb://"):
+    with pytest.raises(ConfigurationError, match=r"sqlite://.*postgresql://.*mariadb://"):
         resolve(url)
 
 
