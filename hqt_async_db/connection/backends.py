@@ -15,7 +15,7 @@ from hqt_async_db.connection.pool import TrackedPool
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
@@ -65,6 +65,9 @@ class Backend(Protocol):
     def execution_options(self, mode: Mode) -> dict[str, Any]:
         """Return the execution options that make a connection keep the mode."""
 
+    def prepare(self, engine: AsyncEngine, role: Role) -> None:
+        """Register what new connections of the engine need beyond arguments."""
+
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return what ``health()`` reports about the server or the file."""
 
@@ -84,8 +87,11 @@ def common_arguments(options: Options, role: Role) -> dict[str, Any]:
 
 
 def pool_arguments(options: Options) -> dict[str, Any]:
-    """Return the pool's class and the sizes that this class takes."""
-    poolclass = options.poolclass or TrackedPool
+    """Return the pool's class and the sizes that this class takes.
+
+    Behind pgbouncer there is none: a second pool would hold its connections.
+    """
+    poolclass = NullPool if options.pgbouncer else options.poolclass or TrackedPool
     if issubclass(poolclass, NullPool):
         return {"poolclass": poolclass}
     return {

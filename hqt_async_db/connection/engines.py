@@ -58,6 +58,7 @@ def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
         names = ", ".join(sorted(options.engine_options)) or "these engine options"
         msg = f"SQLAlchemy does not take {names} for this database and pool class"
         raise ConfigurationError(msg) from None
+    backend.prepare(engine, role)
     install(engine, demotion_is_disconnect=role is Role.WRITE)
     return engine
 

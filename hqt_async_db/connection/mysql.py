@@ -14,7 +14,7 @@ from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
@@ -55,6 +55,9 @@ class MySQL:
     def execution_options(self, mode: Mode) -> dict[str, Any]:
         """Return the execution options that make a connection keep the mode."""
         return mode_options(mode)
+
+    def prepare(self, engine: AsyncEngine, role: Role) -> None:
+        """Do nothing: the arguments said it all."""
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import event, text
 
 from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.connects import owning
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import URL, Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
@@ -38,11 +37,6 @@ class PostgreSQL:
         """Return the keyword arguments of ``create_async_engine``."""
         arguments = common_arguments(self._options, role)
         if self._options.pgbouncer:
-            # The pooler pools; a second pool would hold its server sessions.
-            arguments = {
-                key: value for key, value in arguments.items() if not key.startswith("pool_")
-            }
-            arguments |= {"poolclass": NullPool}
             arguments["isolation_level"] = "READ COMMITTED"
         build = self._asyncpg if self._target.driver == "asyncpg" else self._psycopg
         return arguments | {"connect_args": build(role)}
@@ -54,6 +48,21 @@ class PostgreSQL:
             level = "READ COMMITTED" if mode is Mode.READ_ONLY else mode.isolation_level
             return {"isolation_level": level, "postgresql_readonly": True}
         return mode_options(mode)
+
+    def prepare(self, engine: AsyncEngine, role: Role) -> None:
+        """Behind pgbouncer, give each transaction the limits; one round trip.
+
+        A setting of the session would stay with the pooler's connection.
+        """
+        del role
+        if not self._options.pgbouncer:
+            return
+        limits = self._limits().items()
+        calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits)
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def _limit(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT {calls}")
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""
@@ -67,14 +76,14 @@ class PostgreSQL:
         return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
 
     def _settings(self, role: Role) -> dict[str, str]:
-        settings = {
-            "timezone": "UTC",
-            "lock_timeout": f"{self._options.lock_timeout_s * 1000:.0f}",
-            "default_transaction_read_only": "on" if role is Role.READ else "off",
-        }
+        read_only = "on" if role is Role.READ else "off"
+        return self._limits() | {"timezone": "UTC", "default_transaction_read_only": read_only}
+
+    def _limits(self) -> dict[str, str]:
+        limits = {"lock_timeout": f"{self._options.lock_timeout_s * 1000:.0f}"}
         if self._options.statement_timeout_s is not None:
-            settings["statement_timeout"] = f"{self._options.statement_timeout_s * 1000:.0f}"
-        return settings
+            limits["statement_timeout"] = f"{self._options.statement_timeout_s * 1000:.0f}"
+        return limits
 
     def _asyncpg(self, role: Role) -> dict[str, Any]:
         import asyncpg  # noqa: PLC0415 - only what is used

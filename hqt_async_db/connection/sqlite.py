@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.dialects import registry
 
 from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
@@ -14,7 +14,7 @@ from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
@@ -70,6 +70,19 @@ class SQLite:
         if self._target.is_memory and mode.is_read_only:
             return {"isolation_level": mode.isolation_level, "sqlite_readonly": True}
         return mode_options(mode)
+
+    def prepare(self, engine: AsyncEngine, role: Role) -> None:
+        """Give the stock dialect, which takes no pragmas, the same settings."""
+        if not self._stock:
+            return
+        pragmas = self._pragmas(role)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _apply(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(pragma)
+            cursor.close()
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version, journal mode, durability and size; five statements."""

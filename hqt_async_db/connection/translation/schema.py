@@ -97,7 +97,7 @@ def complete(found: Finding, statement: Statement | None) -> Finding:
         return _with_table(found, statement)
     if not issubclass(found.verdict.error, IntegrityViolationError):
         return found
-    key = _named(found, statement) if found.key else _unnamed(found, statement)
+    key = (_named(found, statement) if found.key else None) or _unnamed(found, statement)
     if key is not None:
         found = replace(found, table=key.table.name, columns=key.columns, key=key.name or found.key)
     elif found.key == _MYSQL_PRIMARY and found.table is None and statement is not None:
@@ -140,8 +140,9 @@ def _named(found: Finding, statement: Statement | None) -> _Key | None:
 
 
 def _unnamed(found: Finding, statement: Statement | None) -> _Key | None:
+    """Find a constraint that the database does not name, or named by itself."""
     if issubclass(found.verdict.error, ForeignKeyViolationError):
-        return _foreign_key(statement)
+        return _foreign_key(found, statement) if statement is not None else None
     wanted = sorted(found.columns)
     return _single(
         key
@@ -152,14 +153,13 @@ def _unnamed(found: Finding, statement: Statement | None) -> _Key | None:
     )
 
 
-def _foreign_key(statement: Statement | None) -> _Key | None:
-    """Return the one foreign key that the statement can have violated.
-
-    SQLite does not say which.
-    """
-    if statement is None:
-        return None
-    return _single(_incoming(statement) if statement.verb == "delete" else _outgoing(statement))
+def _foreign_key(found: Finding, statement: Statement) -> _Key | None:
+    """Return the one foreign key that the statement can have violated."""
+    return _single(
+        key
+        for key in (_incoming(statement) if statement.verb == "delete" else _outgoing(statement))
+        if found.table in (None, key.table.name) and (found.key is None or key.name is None)
+    )
 
 
 def _outgoing(statement: Statement) -> Iterator[_Key]:
