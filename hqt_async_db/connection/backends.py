@@ -1,7 +1,8 @@
 """What differs between the backends, in one place per backend.
 
 A backend turns options into the arguments of the engines and says how a
-session's mode is expressed. Everything else is the same for all.
+session's mode is expressed; ``sqlite``, ``postgresql`` and ``mysql`` are
+the three. Everything else is the same for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
-    from hqt_async_db.connection.urls import Target
 
 
 class Role(StrEnum):
@@ -107,18 +107,3 @@ def mode_options(mode: Mode) -> dict[str, Any]:
     if mode.isolation_level is None or mode is Mode.READ_ONLY:
         return {}
     return {"isolation_level": mode.isolation_level}
-
-
-def backend_for(target: Target, options: Options) -> Backend:
-    """Return the backend of a target; its module is imported only here."""
-    if target.backend == "sqlite":
-        from hqt_async_db.connection.sqlite import SQLite  # noqa: PLC0415 - only what is used
-
-        return SQLite(target, options)
-    if target.backend == "postgresql":
-        from hqt_async_db.connection.postgresql import PostgreSQL  # noqa: PLC0415 - as above
-
-        return PostgreSQL(target, options)
-    from hqt_async_db.connection.mysql import MySQL  # noqa: PLC0415 - as above
-
-    return MySQL(target, options)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.urls import Target
 
 
 class Engines:
@@ -25,8 +26,8 @@ class Engines:
         by_role: The engines; a database in memory has the writing one alone.
     """
 
-    def __init__(self, backend: Backend, options: Options) -> None:
-        self.backend = backend
+    def __init__(self, target: Target, options: Options) -> None:
+        self.backend = backend = _backend_for(target, options)
         roles = (Role.WRITE, Role.READ) if backend.has_two_engines else (Role.WRITE,)
         self.by_role = {role: _make_engine(backend, options, role) for role in roles}
         self._by_mode = {mode: self._derive(mode) for mode in Mode}
@@ -49,6 +50,21 @@ class Engines:
         engine = self.by_role.get(mode.role, self.by_role[Role.WRITE])
         options = self.backend.execution_options(mode)
         return engine.execution_options(**options) if options else engine
+
+
+def _backend_for(target: Target, options: Options) -> Backend:
+    """Return the backend of a target; its module is imported only here."""
+    if target.backend == "sqlite":
+        from hqt_async_db.connection.sqlite import SQLite  # noqa: PLC0415 - only what is used
+
+        return SQLite(target, options)
+    if target.backend == "postgresql":
+        from hqt_async_db.connection.postgresql import PostgreSQL  # noqa: PLC0415 - as above
+
+        return PostgreSQL(target, options)
+    from hqt_async_db.connection.mysql import MySQL  # noqa: PLC0415 - as above
+
+    return MySQL(target, options)
 
 
 def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import configure_mappers
 
 from hqt_async_db import migrations
 from hqt_async_db.connection import tasks, urls
-from hqt_async_db.connection.backends import Mode, Role, backend_for
+from hqt_async_db.connection.backends import Mode, Role
 from hqt_async_db.connection.engines import Engines
 from hqt_async_db.connection.options import Options
 from hqt_async_db.connection.retry import run_with_retries
@@ -112,7 +112,7 @@ class DatabaseManager:
             sqlite_synchronous=sqlite_synchronous,
             engine_options=engine_options,
         )
-        self._engines = Engines(backend_for(self._target, self._options), self._options)
+        self._engines = Engines(self._target, self._options)
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
