@@ -1,0 +1,1 @@
+"""The parts of the moving-average crossover example, one file each."""
