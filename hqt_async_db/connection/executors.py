@@ -86,7 +86,11 @@ class SessionExecutor:
     async def write(self, statement: Executable) -> int:
         """Run a statement; instances in the session are kept up to date."""
         with translated():
-            result = await self.session.execute(statement)
+            # Not "auto", which evaluates criteria in Python: a naive time or a float
+            # beside money would compare differently there.
+            result = await self.session.execute(
+                statement, execution_options={"synchronize_session": "fetch"}
+            )
             return int(result.rowcount)  # type: ignore[attr-defined]  # DML returns a CursorResult
 
     async def insert(self, instance: Any) -> None:

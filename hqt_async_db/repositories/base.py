@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+import copy
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 from sqlalchemy import ColumnElement, Select, delete, func, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +34,7 @@ from hqt_async_db.repositories.queries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from sqlalchemy.orm import InstrumentedAttribute
 
@@ -68,9 +70,9 @@ class BaseRepository(Generic[ModelT]):
         super().__init_subclass__(**keywords)
         for base in getattr(cls, "__orig_bases__", ()):
             origin, arguments = get_origin(base), get_args(base)
-            if isinstance(origin, type) and issubclass(origin, BaseRepository):
-                if arguments and isinstance(arguments[0], type):
-                    cls._declared_model = arguments[0]
+            is_ours = isinstance(origin, type) and issubclass(origin, BaseRepository)
+            if is_ours and isinstance(arguments[0], type):
+                cls._declared_model = arguments[0]
 
     def __init__(
         self, bind: AsyncSession | DatabaseManager, model: type[ModelT] | None = None
@@ -90,7 +92,7 @@ class BaseRepository(Generic[ModelT]):
                 msg = "which model? write class MyRepository(BaseRepository[MyModel])"
                 raise InvalidInputError(msg, field="model")
             model = self._given_model = arguments[0]
-        return model  # type: ignore[return-value]  # the type argument is ModelT
+        return model
 
     # -- one row ---------------------------------------------------------
 
@@ -254,7 +256,7 @@ class BaseRepository(Generic[ModelT]):
         """
         return await self.get_many(order_by=order_by, limit=limit, offset=offset, load=load)
 
-    async def get_many(  # noqa: PLR0913 - keyword-only options of one SELECT
+    async def get_many(
         self,
         *criteria: ColumnElement[bool],
         order_by: OrderBy = None,
@@ -302,9 +304,7 @@ class BaseRepository(Generic[ModelT]):
         Two statements (a window count would make the slice slow), in one
         snapshot with the manager.
         """
-        statement = sliced(
-            self._sorted(self._select(criteria, filters), order_by), limit, offset
-        )
+        statement = sliced(self._sorted(self._select(criteria, filters), order_by), limit, offset)
         statement = loaded(self.model, statement, load)
         async with self._executor.reading() as executor:
             items = await executor.fetch(statement, entities=True)
@@ -348,7 +348,7 @@ class BaseRepository(Generic[ModelT]):
         cursor = encode_cursor(names, [getattr(last, name) for name in names])
         return Page(items[:limit], cursor)
 
-    async def rows(  # noqa: PLR0913 - keyword-only options of one SELECT
+    async def rows(
         self,
         *columns: InstrumentedAttribute[Any] | ColumnElement[Any] | str,
         criteria: Iterable[ColumnElement[bool]] = (),
@@ -369,9 +369,7 @@ class BaseRepository(Generic[ModelT]):
             as_dicts: Return dictionaries by column name instead.
             filters: As for :meth:`get_many`.
         """
-        statement = self._select_columns(columns).where(
-            *criteria_of(self.model, criteria, filters)
-        )
+        statement = self._select_columns(columns).where(*criteria_of(self.model, criteria, filters))
         statement = sliced(self._sorted(statement, order_by, tie_break=False), limit, offset)
         found = await self._executor.fetch(statement)
         return [dict(row._mapping) for row in found] if as_dicts else found  # noqa: SLF001 - Row documents this name
@@ -488,6 +486,25 @@ class BaseRepository(Generic[ModelT]):
         clauses = self._some_criteria("delete_many", criteria, filters)
         return await self._executor.write(delete(self.model).where(*clauses))
 
+    # -- for queries of several statements --------------------------------
+
+    @asynccontextmanager
+    async def _in_transaction(self) -> AsyncIterator[Self]:
+        """Lend this repository, bound to one transaction that may write."""
+        async with self._executor.writing() as executor:
+            yield self._bound_to(executor)
+
+    @asynccontextmanager
+    async def _in_snapshot(self) -> AsyncIterator[Self]:
+        """Lend this repository, bound to one state of the database."""
+        async with self._executor.reading() as executor:
+            yield self._bound_to(executor)
+
+    def _bound_to(self, executor: Executor) -> Self:
+        bound = copy.copy(self)
+        bound._executor = executor  # noqa: SLF001 - a copy of this very object
+        return bound
+
     # -- building statements ---------------------------------------------
 
     @property
@@ -518,9 +535,7 @@ class BaseRepository(Generic[ModelT]):
             orderings += [(column.expression, False) for column in primary_key_of(self.model)]
         return ordered(statement, orderings, self._dialect)
 
-    def _keyset(
-        self, order_by: OrderBy
-    ) -> tuple[list[str], list[tuple[ColumnElement[Any], bool]]]:
+    def _keyset(self, order_by: OrderBy) -> tuple[list[str], list[tuple[ColumnElement[Any], bool]]]:
         orderings = orderings_of(self.model, order_by)
         mapper = inspect(self._mapped)
         known = {column: mapper.get_property_by_column(column).key for column in mapper.columns}
@@ -532,7 +547,7 @@ class BaseRepository(Generic[ModelT]):
         orderings += [
             (column, descending) for column in mapper.primary_key if column not in ordered_by
         ]
-        return [known[expression] for expression, _ in orderings], orderings  # type: ignore[index]  # columns, as checked above
+        return [known[expression] for expression, _ in orderings], orderings
 
     async def _entities(
         self, statement: Select[Any], *, load: Load = (), for_update: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from sqlalchemy import ColumnElement, Select, inspect, nulls_last
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, selectinload
@@ -15,6 +15,7 @@ from hqt_async_db.models import validate_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Mapper
     from sqlalchemy.orm.interfaces import ORMOption
@@ -27,6 +28,37 @@ OrderBy: TypeAlias = "Ordering | Sequence[Ordering] | None"
 Load: TypeAlias = "Sequence[InstrumentedAttribute[Any] | ORMOption]"
 
 _MAX_LIMIT = 2**63 - 1
+
+
+class ReadOptions(TypedDict, total=False):
+    """What every query for several rows takes beside its own arguments.
+
+    Attributes:
+        order_by: See :meth:`BaseRepository.get_many`.
+        limit: Rows at most.
+        offset: Rows to skip.
+        load: Relationships to load with them.
+    """
+
+    order_by: OrderBy
+    limit: int | None
+    offset: int | None
+    load: Load
+
+
+def given(**filters: Any) -> dict[str, Any]:
+    """Return the filters that were given: for optional arguments of a query."""
+    return {name: value for name, value in filters.items() if value is not None}
+
+
+def within(
+    column: InstrumentedAttribute[Any], start: datetime | None, end: datetime | None
+) -> list[ColumnElement[bool]]:
+    """Return the criteria for times from ``start`` to before ``end``."""
+    return [
+        *([] if start is None else [column >= start]),
+        *([] if end is None else [column < end]),
+    ]
 
 
 def criteria_of(
@@ -55,7 +87,8 @@ def _equality(model: type[Any], name: str, value: Any) -> ColumnElement[bool]:
         return column.is_(None)
     if isinstance(value, list | tuple | set | frozenset):
         return column.in_([_checked(model, name, item) for item in value])
-    return column == _checked(model, name, value)
+    equality: ColumnElement[bool] = column == _checked(model, name, value)
+    return equality
 
 
 def _checked(model: type[Any], name: str, value: Any) -> Any:
@@ -81,8 +114,7 @@ def primary_key_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
     """Return the attributes of the primary key."""
     mapper: Mapper[Any] = inspect(model)
     return [
-        column_of(model, mapper.get_property_by_column(column).key)
-        for column in mapper.primary_key
+        column_of(model, mapper.get_property_by_column(column).key) for column in mapper.primary_key
     ]
 
 
@@ -108,9 +140,8 @@ def orderings_of(model: type[Any], order_by: OrderBy) -> list[tuple[ColumnElemen
     """
     if order_by is None:
         return []
-    if isinstance(order_by, str) or not isinstance(order_by, list | tuple):
-        order_by = (order_by,)
-    return [_ordering(model, part) for part in order_by]
+    parts = order_by if isinstance(order_by, list | tuple) else (order_by,)
+    return [_ordering(model, part) for part in parts]
 
 
 def _ordering(model: type[Any], part: Any) -> tuple[ColumnElement[Any], bool]:
