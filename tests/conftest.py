@@ -1,0 +1,33 @@
+"""What every test of the suite starts from."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from hypothesis import settings
+
+from tests.servers.shared import SharedServers
+
+pytest_plugins = ["tests.fixtures.backends", "tests.fixtures.leaks", "tests.fixtures.managers"]
+
+_SERVERS = pytest.StashKey[SharedServers]()
+# The machine may be busy, so no deadline per example; a failure prints how to repeat it.
+settings.register_profile("hqt", deadline=None, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the run: a local time far from UTC, no database of the user's, our servers."""
+    os.environ["TZ"] = "EST5EDT,M3.2.0,M11.1.0"
+    time.tzset()
+    os.environ.pop("HQT_DATABASE_URL", None)
+    settings.load_profile("hqt")
+    if not hasattr(config, "workerinput"):
+        config.stash[_SERVERS] = SharedServers()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the servers that the run started."""
+    if _SERVERS in config.stash:
+        config.stash[_SERVERS].close()
