@@ -57,7 +57,7 @@ class ServerProcess(ABC):
 
     def __init__(self) -> None:
         """Prepare the files of a server that is not yet running."""
-        self.port = _free_port()
+        self.port = free_port()
         self.password = secrets.token_hex(8)
         self.directory = accounts.make_directory(self.name)
         self.environment: dict[str, str] = {}
@@ -201,7 +201,7 @@ class ServerProcess(ABC):
         return [main, *main.children(recursive=True)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     while True:
         port = secrets.choice(_PORTS)
         with socket.socket() as probe:
