@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Isolation, character set and SQL mode stay as MariaDB ships them: the library
-# has to cope with those. Durability is not what these tests are about.
+# has to cope with those. Commits survive the end of the server, not that of the machine.
 _SETTINGS = {
     "debug-no-sync": "1",
     "default-time-zone": "+05:30",  # far from UTC: who forgets a zone fails
     "innodb-buffer-pool-size": "128M",
-    "innodb-flush-log-at-trx-commit": "0",
     "innodb-log-file-size": "32M",
     "max-connections": "300",
     "performance-schema": "0",

@@ -18,7 +18,7 @@ from tests.servers.process import ServerProcess, ServerUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Durability is not what these tests are about; kill tests turn it on for themselves.
+# Commits survive the end of the server, not that of the machine.
 _SETTINGS = {
     "autovacuum": "off",
     "checkpoint_timeout": "1h",
@@ -27,7 +27,6 @@ _SETTINGS = {
     "max_connections": "300",
     "max_wal_size": "4GB",
     "shared_buffers": "64MB",
-    "synchronous_commit": "off",
     # Far from UTC and from the clients' zone: who forgets a zone fails.
     "timezone": "Asia/Kolkata",
     "unix_socket_directories": "",

@@ -153,8 +153,11 @@ class ServerProcess(ABC):
 
     def freeze(self) -> None:
         """Suspend every process of the server: connections stay open and silent."""
+        psutil.Process(self._pid).suspend()  # first, so that it starts no further ones
         for process in self._processes():
             process.suspend()
+            while process.status() != psutil.STATUS_STOPPED:
+                time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
