@@ -56,11 +56,15 @@ from hqt_async_db import (
     ConnectionFailedError,
     DatabaseManager,
     NotADatabaseError,
+    ReadOnlyViolationError,
     SchemaMismatchError,
     StallMonitor,
+    StorageFullError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crossover.paper import Watch
     from crossover.report import Performance
     from crossover.research import BacktestRun, TriedParameters
@@ -70,10 +74,17 @@ if TYPE_CHECKING:
     from hqt_async_db import Backtest, Optimization
 
 console = Console()
-WORKERS = 2
+WORKERS = min(4, max(1, (os.cpu_count() or 1) - 1))  # one core is left to the event loop
 PICTURE_TITLE = f"{SYMBOL} {TIMEFRAME}: moving-average crossover, backtests and paper trading"
 CENT = Decimal("0.01")
-UNUSABLE = (ConfigurationError, ConnectionFailedError, NotADatabaseError, SchemaMismatchError)
+UNUSABLE = (
+    ConfigurationError,
+    ConnectionFailedError,
+    NotADatabaseError,
+    ReadOnlyViolationError,
+    SchemaMismatchError,
+    StorageFullError,
+)
 
 
 @dataclass(frozen=True)
@@ -182,28 +193,28 @@ async def run(url: str, workers: ProcessPoolExecutor, picture: Path) -> list[Tab
         return await demo(db, workers, picture)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example and return the exit status of the process."""
-    arguments = _arguments()
+    options = _parser().parse_args(arguments)
     spawn = multiprocessing.get_context("spawn")  # forking a process with threads is unsafe
     try:
         with ProcessPoolExecutor(WORKERS, mp_context=spawn) as workers:
-            tables = asyncio.run(run(arguments.url, workers, arguments.output))
+            tables = asyncio.run(run(options.url, workers, options.output))
     except UNUSABLE as error:
-        Console(stderr=True).print(f"ma_crossover: {error}", markup=False, highlight=False)
+        say(f"ma_crossover: {error}", Console(stderr=True))
         return 2
     for table in tables:
         console.print(table)
-    say(f"The equity curves are drawn in {arguments.output}.")
+    say(f"The equity curves are drawn in {options.output}.")
     return 0
 
 
-def say(line: str) -> None:
-    """Tell what the example is doing."""
-    console.print(line, highlight=False, markup=False)
+def say(line: str, where: Console = console) -> None:
+    """Print one line as it is."""
+    where.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--url",
@@ -216,7 +227,7 @@ def _arguments() -> argparse.Namespace:
         default=Path("equity.png"),
         help="where to write the picture (default: equity.png)",
     )
-    return parser.parse_args()
+    return parser
 
 
 def _picture(name: str) -> Path:
