@@ -156,7 +156,8 @@ class ServerProcess(ABC):
         psutil.Process(self._pid).suspend()  # first, so that it starts no further ones
         for process in self._processes():
             process.suspend()
-            while process.status() != psutil.STATUS_STOPPED:
+            # One that was just ending stays a zombie until the first is thawed.
+            while process.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
                 time.sleep(0.001)
 
     def thaw(self) -> None:
