@@ -162,7 +162,7 @@ class ServerProcess(ABC):
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
-        for process in self._processes():
+        for process in reversed(self._processes()):  # the first, which buries others, last
             process.resume()
 
     def close(self) -> None:
