@@ -1,0 +1,1 @@
+"""Values written on every backend, read over a new connection, and compared."""

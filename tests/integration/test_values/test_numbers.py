@@ -1,0 +1,212 @@
+"""Numbers: written, read over a new connection, compared bit by bit."""
+
+from __future__ import annotations
+
+import random
+import struct
+from decimal import Decimal
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import func, insert, select, text, update
+
+from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.models import AccountSnapshot, Base, FinanceMetric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hqt_async_db import DatabaseManager
+
+SNAPSHOTS = Base.metadata.tables["account_snapshots"]
+METRICS = Base.metadata.tables["finance_metrics"]
+
+DOUBLES = [
+    0.1,
+    1 / 3,
+    -123456.789012345,  # 15 significant digits
+    0.1234567890123456,  # 16
+    0.12345678901234568,  # 17
+    9007199254740993.0,
+    5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    -1.7976931348623157e308,
+    1e22,
+    1e23,
+    100.0,
+]
+AMOUNTS = [
+    ("1.1", "1.10000000"),
+    (1.1, "1.10000000"),
+    (3, "3.00000000"),
+    (Decimal("0.000000005"), "0"),
+    (Decimal("0.000000015"), "2E-8"),
+    ("1234567.12345678", "1234567.12345678"),
+    ("-999999999999999", "-999999999999999.00000000"),
+    ("0.00000001", "1E-8"),
+    ("-0.0", "0"),
+]
+WIDE = "99999999999999999999.99999999"
+
+
+def bits(number: float | None) -> bytes | None:
+    return None if number is None else struct.pack(">d", number)
+
+
+def any_doubles(seed: int, count: int) -> list[float]:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    numbers = (struct.unpack(">d", chance.randbytes(8))[0] for _ in range(2 * count))
+    return [number for number in numbers if abs(number) < float("inf")][:count]
+
+
+async def test_finite_doubles_keep_their_bits(
+    db: DatabaseManager, reopened: Callable[[], DatabaseManager]
+) -> None:
+    numbers = DOUBLES + any_doubles(seed=20261123, count=300)
+    async with db.session() as session:
+        session.add_all([FinanceMetric(id=i, alpha=x) for i, x in enumerate(numbers, 1)])
+        rows = [{"id": i, "alpha": x} for i, x in enumerate(numbers, 1001)]
+        await session.execute(insert(METRICS), rows)
+    async with reopened().session() as session:
+        read = dict((await session.execute(select(METRICS.c.id, METRICS.c.alpha))).all())
+    for i, number in enumerate(numbers, 1):
+        assert bits(read[i]) == bits(read[i + 1000]) == bits(number), number.hex()
+
+
+async def test_a_double_is_found_by_its_value(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        session.add_all([FinanceMetric(id=i, alpha=x) for i, x in enumerate(DOUBLES, 1)])
+        for i, number in enumerate(DOUBLES, 1):
+            found = await session.scalars(
+                select(FinanceMetric.id).where(FinanceMetric.alpha == number)
+            )
+            assert found.all() == [i]
+
+
+async def test_there_is_one_zero(
+    db: DatabaseManager, reopened: Callable[[], DatabaseManager]
+) -> None:
+    async with db.session() as session:
+        session.add(FinanceMetric(alpha=-0.0))
+        await session.execute(insert(METRICS), [{"alpha": -0.0}])
+    async with reopened().session() as session:
+        read = (await session.scalars(select(FinanceMetric.alpha))).all()
+    assert [bits(number) for number in read] == [bits(0.0)] * 2
+
+
+async def test_only_postgresql_keeps_nan_and_infinity(
+    db: DatabaseManager, backend: str, reopened: Callable[[], DatabaseManager]
+) -> None:
+    async def write(number: float, *, by_core: bool) -> None:
+        async with db.session() as session:
+            if by_core:
+                await session.execute(insert(METRICS), [{"alpha": number}])
+            else:
+                session.add(FinanceMetric(alpha=number))
+
+    kept = []
+    for number, by_core in product(map(float, ("nan", "inf", "-inf")), (False, True)):
+        if backend == "postgresql":
+            await write(number, by_core=by_core)
+            kept.append(repr(number))
+        else:
+            with pytest.raises(InvalidInputError, match=r"^finance_metrics\.alpha is NaN or"):
+                await write(number, by_core=by_core)
+    async with reopened().session() as session:
+        read = await session.scalars(select(FinanceMetric.alpha).order_by(FinanceMetric.id))
+        assert [repr(value) for value in read] == kept
+
+
+async def test_money_is_exact_whichever_way_it_comes(
+    db: DatabaseManager, reopened: Callable[[], DatabaseManager]
+) -> None:
+    async with db.session() as session:
+        for i, (given, wanted) in enumerate(AMOUNTS, 1):
+            snapshot = AccountSnapshot(id=i, account_id="orm", balance=given, equity=0)
+            assert str(snapshot.balance) == wanted
+            session.add(snapshot)
+        rows = [
+            {"id": i, "account_id": "core", "balance": given, "equity": 0}
+            for i, (given, _) in enumerate(AMOUNTS, 101)
+        ]
+        await session.execute(insert(SNAPSHOTS), rows)
+    columns = select(SNAPSHOTS.c.id, SNAPSHOTS.c.balance)
+    async with reopened().session() as session:
+        read = dict((await session.execute(columns)).all())
+        for i, (given, wanted) in enumerate(AMOUNTS, 1):
+            assert str(read[i]) == str(read[i + 100]) == wanted
+            same = columns.where(SNAPSHOTS.c.balance == given, SNAPSHOTS.c.account_id == "orm")
+            assert i in (await session.scalars(same)).all()
+
+
+async def test_money_beyond_15_digits_is_exact_or_refused(
+    db: DatabaseManager, backend: str, reopened: Callable[[], DatabaseManager]
+) -> None:
+    async def write() -> None:
+        async with db.session() as session:
+            session.add(AccountSnapshot(account_id="a", balance=WIDE, equity=f"-{WIDE}"))
+
+    if backend.startswith("sqlite"):
+        with pytest.raises(
+            InvalidInputError, match=r"^account_snapshots\.(balance|equity) is .*15"
+        ):
+            await write()
+        return
+    await write()
+    async with reopened().session() as session:
+        snapshot = (await session.scalars(select(AccountSnapshot))).one()
+    assert (str(snapshot.balance), str(snapshot.equity)) == (WIDE, f"-{WIDE}")
+
+
+async def test_the_database_computes_with_money(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        session.add_all(
+            [AccountSnapshot(account_id="a", balance=b, equity=0) for b in ("0.1", "0.2", "1000.3")]
+        )
+        total = await session.scalar(select(func.sum(AccountSnapshot.balance)))
+        assert str(total) == "1000.60000000"
+        await session.execute(update(AccountSnapshot).values(equity=AccountSnapshot.balance * 3))
+        rows = await session.scalars(select(SNAPSHOTS.c.equity).order_by(SNAPSHOTS.c.equity))
+        assert [str(equity) for equity in rows] == ["0.30000000", "0.60000000", "3000.90000000"]
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_money_on_sqlite_is_a_plain_number(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        session.add(AccountSnapshot(account_id="a", balance="1.1", equity=7))
+        row = await session.execute(
+            text("SELECT CAST(balance AS TEXT), CAST(equity AS TEXT) FROM account_snapshots")
+        )
+        assert tuple(row.one()) == ("1.1", "7")
+
+
+async def test_integers_beyond_their_column_are_refused(db: DatabaseManager) -> None:
+    beyond = [("total_trades", 2**31), ("total_trades", -(2**31) - 1), ("id", 2**63)]
+    async with db.session() as session:
+        for column, value in beyond:
+            refused = rf"^finance_metrics\.{column} is beyond"
+            with pytest.raises(InvalidInputError, match=refused):
+                await session.execute(insert(METRICS), [{column: value}])
+            with pytest.raises(InvalidInputError, match=refused):
+                await session.execute(select(METRICS).where(METRICS.c[column] == value))
+            with pytest.raises(InvalidInputError, match=refused):
+                FinanceMetric(**{column: value})
+
+
+async def test_integers_fill_their_column(
+    db: DatabaseManager, reopened: Callable[[], DatabaseManager]
+) -> None:
+    async with db.session() as session:
+        session.add_all(
+            [
+                FinanceMetric(id=2**63 - 1, total_trades=2**31 - 1),
+                FinanceMetric(id=1, total_trades=-(2**31)),
+            ]
+        )
+    async with reopened().session() as session:
+        rows = await session.execute(
+            select(METRICS.c.id, METRICS.c.total_trades).order_by(METRICS.c.id)
+        )
+        assert rows.all() == [(1, -(2**31)), (2**63 - 1, 2**31 - 1)]
