@@ -117,7 +117,7 @@ class StaleRecordError(HqtDbError, orm_exc.StaleDataError):
     retryable = True
 
 
-class _DatabaseFailure(HqtDbError, sa_exc.DBAPIError):
+class _DatabaseFailure(HqtDbError, sa_exc.DBAPIError):  # noqa: N818 - it is never raised itself
     """What the database or its driver reported, without values or secrets.
 
     Attributes:
