@@ -22,6 +22,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -196,13 +197,14 @@ async def run(url: str, workers: ProcessPoolExecutor, picture: Path) -> list[Tab
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example and return the exit status of the process."""
     options = _parser().parse_args(arguments)
-    spawn = multiprocessing.get_context("spawn")  # forking a process with threads is unsafe
     try:
-        with ProcessPoolExecutor(WORKERS, mp_context=spawn) as workers:
+        with _worker_processes() as workers:
             tables = asyncio.run(run(options.url, workers, options.output))
     except UNUSABLE as error:
         say(f"ma_crossover: {error}", Console(stderr=True))
         return 2
+    except KeyboardInterrupt:
+        return 130
     for table in tables:
         console.print(table)
     say(f"The equity curves are drawn in {options.output}.")
@@ -212,6 +214,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def say(line: str, where: Console = console) -> None:
     """Print one line as it is."""
     where.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _worker_processes() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        WORKERS,
+        mp_context=multiprocessing.get_context("spawn"),  # a fork would copy locks that are held
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent alone
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

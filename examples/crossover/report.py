@@ -207,6 +207,8 @@ def stalls_table(whole: StallReport, trading: StallReport, watch: Watch) -> Tabl
         )
     table.add_section()
     table.add_row("slowest read", f"{watch.slowest_ms:.1f}", "", "", "", f"{watch.reads:,} reads")
+    table.caption = "own CPU: the work of the loop itself; the rest is waiting"
+    table.caption_justify = "left"
     return table
 
 
