@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, inspect
+from sqlalchemy.sql import ClauseElement
 
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
@@ -73,7 +74,7 @@ def validate_values(
 
 def is_sql(value: object) -> bool:
     """Tell whether a value is an SQL expression, to be computed by the database."""
-    return hasattr(value, "__clause_element__")
+    return hasattr(value, "__clause_element__") or isinstance(value, ClauseElement)
 
 
 def _coerced(field: _Field, value: object, dialect: Dialect | None) -> object:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Computed, ForeignKey, Identity, String, func, text
+from sqlalchemy import Computed, ForeignKey, Identity, String, func, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
@@ -91,7 +91,12 @@ def test_none_lets_a_default_apply() -> None:
 
 
 def test_sql_expressions_pass() -> None:
-    values = {"volume": LiveTrade.volume * 2, "swap": func.abs(LiveTrade.swap)}
+    values = {
+        "volume": LiveTrade.volume * 2,
+        "swap": func.abs(LiveTrade.swap),
+        "profit": select(func.max(LiveTrade.profit)).scalar_subquery(),
+        "symbol": text("'EURUSD'"),
+    }
     assert validate_values(LiveTrade, values, partial=True) == values
 
 

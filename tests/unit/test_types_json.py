@@ -127,6 +127,22 @@ def test_what_is_assigned_is_copied() -> None:
     assert strategy.parameters == {"fast": [10]}
 
 
+def test_rows_share_no_object() -> None:
+    first = Strategy(parameters={"fast": [10]})
+    second = Strategy(parameters=first.parameters)
+    third = Strategy(parameters={"inner": first.parameters["fast"]})
+    first.parameters["fast"].append(20)
+    assert second.parameters == {"fast": [10]}
+    assert third.parameters == {"inner": [10]}
+
+
+def test_what_was_checked_once_is_not_copied_again() -> None:
+    checked = JsonDict().checked({"fast": [10]})
+    first, second = Strategy(parameters=checked), Strategy(parameters=checked)
+    assert first.parameters is checked
+    assert second.parameters is not checked
+
+
 @pytest.fixture
 def saved() -> Iterator[tuple[Session, Strategy]]:
     """Return a strategy that is saved and unchanged, and its session."""

@@ -39,6 +39,8 @@ class JsonDict(ColumnType[dict[str, Any]]):
 
     def checked(self, value: object) -> JsonObject:
         """Return ``value`` as a tracked object of its own, or refuse it."""
+        if isinstance(value, JsonObject) and value.is_free():
+            return value  # fresh from another check of the same value
         return JsonObject().filled(self._plain(value), None)
 
     def _plain(self, value: object) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class JsonObject(_Nested, MutableDict[str, Any]):
         dict.update(self, {key: wrapped(value) for key, value in values.items()})
         return self
 
+    def is_free(self) -> bool:
+        """Tell whether this object belongs to no row and to no other object."""
+        return self._owner is None and not self._parents
+
     @classmethod
     def coerce(cls, key: str, value: Any) -> JsonObject | None:
         """Wrap what was loaded from the database; called by SQLAlchemy."""
