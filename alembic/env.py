@@ -21,9 +21,10 @@ from logging.config import fileConfig
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from hqt_async_db.connection import DatabaseManager
-from hqt_async_db.migrations.environment import options
+from hqt_async_db import DatabaseManager
+from hqt_async_db.migrations.environment import half_applied, is_transactional, options
 
 
 def database_url() -> str:
@@ -59,9 +60,15 @@ def write_script() -> None:
 
 def run(connection: Connection) -> None:
     """Run the command on a connection that the caller commits."""
-    context.configure(connection=connection, **options(connection.dialect.name))
-    with context.begin_transaction():
-        context.run_migrations()
+    name = connection.dialect.name
+    context.configure(connection=connection, **options(name))
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    except DBAPIError as error:
+        if not is_transactional(name):
+            error.add_note(half_applied("if a revision was running, it"))
+        raise
 
 
 async def connect_and_run() -> None:

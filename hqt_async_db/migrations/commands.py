@@ -136,7 +136,8 @@ async def check(db: Migratable) -> None:
 
     Tables, columns, types, collations, defaults, indexes, foreign keys and
     the names of CHECK constraints are compared; tables that are not ours are
-    left aside. It changes nothing and takes no lock.
+    left aside. It changes nothing and takes no lock. Comparing is pure Python
+    in steps of some milliseconds: do it at start-up, not while trading.
 
     Raises:
         SchemaMismatchError: The database is not at the newest revision, or
@@ -163,16 +164,17 @@ async def _migrate(db: Migratable, revision: str, plan: Planner) -> list[Revisio
 def _plan(
     connection: Connection, scripts: ScriptDirectory, revision: str, plan: Planner
 ) -> list[RevisionStep]:
-    state = read_state(connection)
-    refuse_unknown(scripts, state.revision)
-    refuse_predecessor(state, connection.dialect.name)
-    return plan(scripts, revision, state.revision)
+    current_revision = read_state(connection).revision
+    refuse_unknown(scripts, current_revision)
+    return plan(scripts, revision, current_revision)
 
 
 def _run(
     connection: Connection, scripts: ScriptDirectory, revision: str, plan: Planner
 ) -> list[Revision]:
-    # Planned anew: another process may have upgraded before we had the lock.
+    # Only now: where DDL is not transactional, tables without a revision can
+    # be another process at work. And it may have left nothing to do.
+    refuse_predecessor(read_state(connection), connection.dialect.name)
     steps = _plan(connection, scripts, revision, plan)
     run_steps(connection, scripts, steps)
     head = head_of(scripts)

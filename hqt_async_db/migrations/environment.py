@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import Table
+from sqlalchemy import PrimaryKeyConstraint, Table
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
 
 from hqt_async_db import models
 from hqt_async_db.errors import SchemaMismatchError
+from hqt_async_db.migrations import cooperation
 from hqt_async_db.migrations.rendering import compare_type, render_item
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
     from sqlalchemy.schema import SchemaItem
+    from sqlalchemy.sql.compiler import DDLCompiler
 
     Steps = Callable[[str | None], list[RevisionStep]]
 
@@ -60,7 +63,11 @@ def options(dialect_name: str) -> dict[str, Any]:
         "compare_server_default": True,
         "render_item": render_item,
         "render_as_batch": True,
-        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
+        "autogenerate_plugins": [
+            "alembic.autogenerate.*",
+            "alembic.ext.checkconstraint_byname",
+            cooperation.PLUGIN,
+        ],
         "version_table": VERSION_TABLE,
         # alembic takes SQLite for a database that commits every DDL
         # statement, as the driver's old transaction control did.
@@ -123,16 +130,22 @@ def run_steps(connection: Connection, scripts: ScriptDirectory, steps: list[Revi
     """
     watched = _Watched(steps)
     environment = EnvironmentContext(Config(), scripts, fn=watched.each)
-    if not is_transactional(connection.dialect.name):
+    is_safe = is_transactional(connection.dialect.name)
+    if not is_safe:
         connection.commit()  # so that alembic commits after every step
     with environment:
         environment.configure(connection=connection, **options(connection.dialect.name))
         try:
             with environment.begin_transaction():
                 environment.run_migrations()
-        except DBAPIError as error:
-            watched.explain(error, connection.dialect.name)
-            raise
+        except Exception as error:
+            _raise_cancellation_behind(error)
+            if watched.running is None:
+                raise
+            if is_safe or not isinstance(error, DBAPIError):
+                error.add_note(f"while running '{watched.running}'")
+                raise
+            raise SchemaMismatchError(half_applied(f"'{watched.running}'")) from error
 
 
 class _Watched:
@@ -140,25 +153,40 @@ class _Watched:
 
     def __init__(self, steps: list[RevisionStep]) -> None:
         self._steps = steps
-        self._running: RevisionStep | None = None
+        self.running: str | None = None
 
     def each(self, heads: object, context: object) -> Iterator[RevisionStep]:
         del heads, context
         for step in self._steps:
-            self._running = step
+            self.running = str(step)
             yield step
 
-    def explain(self, error: DBAPIError, dialect_name: str) -> None:
-        if self._running is None or is_transactional(dialect_name):
-            return
-        raise SchemaMismatchError(half_applied(str(self._running))) from error
+
+def _raise_cancellation_behind(error: BaseException) -> None:
+    """Let a cancellation go on that alembic replaced with an error of its own.
+
+    When rebuilding a table fails, for whatever reason, it drops the new table
+    first - on a connection that the cancellation has already discarded.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, asyncio.CancelledError):
+            raise behind from None
+        behind = behind.__context__
 
 
 def half_applied(step: str) -> str:
     """Return what to do about a step that a server applied only in part."""
     return (
-        f"'{step}' stopped half-way, now or in an earlier run that was killed: this server "
+        f"{step} stopped half-way, now or in an earlier run that was killed: this server "
         "commits every DDL statement by itself, so some of the step's changes are in the "
         "database though its revision is not. Restore the backup taken before and upgrade "
         "again; or undo the changes by hand and upgrade again; or finish them by hand and stamp"
     )
+
+
+@compiles(PrimaryKeyConstraint, "mysql", "mariadb")
+def _unnamed_key(constraint: PrimaryKeyConstraint, compiler: DDLCompiler, **kw: object) -> str:
+    """Leave out the name: these servers ignore it, with a warning per table."""
+    written = compiler.visit_primary_key_constraint(constraint, **kw)
+    return written.removeprefix(compiler.define_constraint_preamble(constraint, **kw))

@@ -149,8 +149,8 @@ def _is_busy(error: DBAPIError) -> bool:
 
 
 async def _refuse_violations(connection: AsyncConnection) -> None:
-    query = f"SELECT * FROM pragma_foreign_key_check LIMIT {_VIOLATIONS_SHOWN}"  # noqa: S608 - a constant
-    rows = (await connection.exec_driver_sql(query)).all()
+    query = text('SELECT "table", rowid, parent FROM pragma_foreign_key_check LIMIT :shown')
+    rows = (await connection.execute(query, {"shown": _VIOLATIONS_SHOWN})).all()
     if rows:
         shown = "; ".join(f"{row[0]} rowid {row[1]} refers to {row[2]}" for row in rows)
         msg = f"rows refer to rows that do not exist, so nothing was changed: {shown}"

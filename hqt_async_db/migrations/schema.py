@@ -19,8 +19,6 @@ from hqt_async_db.migrations.environment import (
 from hqt_async_db.migrations.scripts import head_of, load_scripts, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
     from sqlalchemy.orm import DeclarativeBase
@@ -50,9 +48,7 @@ def read_state(connection: Connection) -> State:
         SchemaMismatchError: The database is at several revisions at once.
     """
     tables = frozenset(inspect(connection).get_table_names())
-    found: Sequence[str | None] = ()
-    if VERSION_TABLE in tables:
-        found = connection.scalars(select(_version.c.version_num)).all()
+    found = _recorded(connection) if VERSION_TABLE in tables else []
     if len(found) > 1:
         msg = (
             f"{VERSION_TABLE} names several revisions ({', '.join(sorted(found))}), but the "
@@ -60,6 +56,10 @@ def read_state(connection: Connection) -> State:
         )
         raise SchemaMismatchError(msg)
     return State(found[0] if found else None, tables)
+
+
+def _recorded(connection: Connection) -> list[str]:
+    return [str(revision) for revision in connection.scalars(select(_version.c.version_num))]
 
 
 def write_revision(connection: Connection, scripts: ScriptDirectory, revision: str) -> None:

@@ -160,10 +160,10 @@ def resolve(scripts: ScriptDirectory, target: str) -> str | None:
 
 @contextmanager
 def _refusing(verb: str, target: str, current: str | None) -> Iterator[None]:
+    if not target:
+        msg = f"cannot {verb} to a revision without a name"  # alembic would take it for "base"
+        raise InvalidInputError(msg, field="revision")
     try:
-        if not target:  # alembic would take it for "base"
-            msg = "it names no revision"
-            raise RevisionError(msg)
         yield
     except (CommandError, RevisionError) as error:
         msg = f"cannot {verb} from {current or 'base'} to {target!r}: {error}"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import inspect, text
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection, Row
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _POSTGRESQL = """
@@ -24,9 +26,6 @@ SELECT conrelid::regclass::text, 'constraint ' || conname || ' ' || pg_get_const
   FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL
 SELECT tablename, 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
-UNION ALL
-SELECT relname, 'sequence' FROM pg_class
- WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'
 """
 
 
@@ -49,19 +48,20 @@ def _postgresql(connection: Connection) -> list[tuple[str, str]]:
 
 def _sqlite(connection: Connection) -> list[tuple[str, str]]:
     query = "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-    return _split(connection.exec_driver_sql(query).all())
+    return _split(connection.exec_driver_sql(query))
 
 
 def _mysql(connection: Connection) -> list[tuple[str, str]]:
     names = inspect(connection).get_table_names()
-    return _split([connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one() for name in names])
+    shown = [connection.exec_driver_sql(f"SHOW CREATE TABLE {name}") for name in names]
+    return _split([result.one() for result in shown])
 
 
-def _split(statements: object) -> list[tuple[str, str]]:
-    # Neither the order of constraints nor that of indexes means anything.
+def _split(statements: Iterable[Row[str, str]]) -> list[tuple[str, str]]:
+    # Neither the order of constraints nor the quotes of a renamed table mean anything.
     return [
-        (table, line.strip().rstrip(","))
-        for table, sql in statements  # type: ignore[attr-defined]  # rows of two texts
+        (table, line.strip().rstrip(",").replace('"', ""))
+        for table, sql in statements
         for line in sql.splitlines()
         if line.strip()
     ]

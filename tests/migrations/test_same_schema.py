@@ -13,11 +13,7 @@ from hqt_async_db.migrations.environment import our_tables
 from tests.migrations.schemas import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hqt_async_db.connection import DatabaseManager
-
-    MakeDb = Callable[..., DatabaseManager]
+    from tests.fixtures.managers import MakeDb
 
 
 async def test_upgrading_and_creating_give_the_same_schema(make_db: MakeDb) -> None:

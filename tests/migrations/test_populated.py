@@ -1,0 +1,156 @@
+"""Migrations of databases that hold data, interrupted in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event, text
+
+from hqt_async_db import migrations
+from hqt_async_db.errors import SchemaMismatchError
+from tests.migrations.schemas import schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hqt_async_db import DatabaseManager
+    from tests.fixtures.managers import MakeDb
+    from tests.migrations.conftest import AddRevision, ForkUpgrades
+
+
+# Written out: the models may have moved on since the first revision.
+_USER = """
+INSERT INTO users (id, username, email, password_hash, full_name, is_active, is_superuser,
+                   created_at, updated_at)
+VALUES (1, 'trader1', 't@example.com', 'x', 'T', true, false,
+        '2026-01-02 03:04:05.678901', '2026-01-02 03:04:05.678901')"""
+_STRATEGY = """
+INSERT INTO strategies (id, user_id, name, parameters, is_active, created_at, updated_at)
+VALUES (7, 1, 'MA Crossover', '{}', true,
+        '2026-01-02 03:04:05.678901', '2026-01-02 03:04:05.678901')"""
+REBUILD_USERS = """    with op.batch_alter_table('users') as users:
+        users.add_column(sa.Column('nickname', sa.String(20)))
+        users.alter_column('full_name', existing_type=sa.String(100), nullable=False,
+                           server_default='')"""
+ORPHAN = "    op.execute('DELETE FROM users')"
+
+
+async def populated(make_db: MakeDb) -> DatabaseManager:
+    """Return a database at the first revision, with a user and a strategy."""
+    db = make_db()
+    await migrations.upgrade(db, "hqt_0001")
+    async with db.engine.begin() as connection:
+        await connection.execute(text(_USER))
+        await connection.execute(text(_STRATEGY))
+    return db
+
+
+async def strategies_of(db: DatabaseManager) -> list[int]:
+    """Return the strategies, which a lost user would have taken along."""
+    async with db.engine.connect() as connection:
+        return list((await connection.scalars(text("SELECT id FROM strategies"))).all())
+
+
+async def enforces_foreign_keys(db: DatabaseManager) -> bool:
+    """Tell whether each connection of SQLite's pool checks foreign keys."""
+    if db.engine.dialect.name != "sqlite":
+        return True
+    async with db.engine.connect() as connection:
+        return bool(await connection.scalar(text("PRAGMA foreign_keys")))
+
+
+async def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    """SQLite drops the old table; with foreign keys on, its children go along."""
+    newest = await add_revision(REBUILD_USERS)
+    db = await populated(make_db)
+    await migrations.upgrade(db)
+    assert await migrations.current(db) == newest
+    assert await strategies_of(db) == [7]
+    assert await enforces_foreign_keys(db)
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+async def test_a_migration_that_orphans_rows_is_refused(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    await add_revision(ORPHAN)
+    db = await populated(make_db)
+    with pytest.raises(SchemaMismatchError, match="strategies rowid 7 refers to users"):
+        await migrations.upgrade(db)
+    assert await migrations.current(db) == "hqt_0001"
+    assert await strategies_of(db) == [7]
+    assert await enforces_foreign_keys(db)
+
+
+@pytest.mark.backends("sqlite-file", "postgresql")
+async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    newest = await add_revision(REBUILD_USERS)
+    db = await populated(make_db)
+    before = await schema_of(db.engine)
+    undone = 0
+    for at in range(1, 60):
+        task = asyncio.ensure_future(migrations.upgrade(db))
+        _at_statement(db, at, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert await enforces_foreign_keys(db)
+        assert await strategies_of(db) == [7]
+        if await migrations.current(db) == newest:
+            break
+        assert task.cancelled()
+        assert await schema_of(db.engine) == before
+        undone += 1
+    assert undone > 5
+    assert await migrations.upgrade(db) == []
+
+
+def _at_statement(db: DatabaseManager, at: int, action: Callable[[], object]) -> None:
+    """Run ``action`` once, when the statement with that number is sent."""
+    number = count(1)
+
+    @event.listens_for(db.engine.sync_engine, "before_cursor_execute")
+    def _watch(*_: object) -> None:
+        if next(number) == at:
+            action()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.backends("sqlite-file", "postgresql")
+async def test_an_upgrade_killed_at_any_statement_changes_nothing_and_can_be_repeated(
+    make_db: MakeDb, add_revision: AddRevision, fork_upgrades: ForkUpgrades
+) -> None:
+    newest = await add_revision(REBUILD_USERS)
+    db = await populated(make_db)
+    killed = await fork_upgrades("sweep")
+    assert len(killed) > 5
+    await migrations.upgrade(db)
+    assert await migrations.current(db) == newest
+    assert await strategies_of(db) == [7]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_four_processes_upgrade_once(make_db: MakeDb, fork_upgrades: ForkUpgrades) -> None:
+    printed = await fork_upgrades("race")
+    assert sorted(printed) == ["exit 0"] * 4 + ["hqt_0001"]
+    await migrations.check(make_db())
+
+
+@pytest.mark.backends("mariadb")
+async def test_what_a_broken_first_upgrade_left_on_mariadb_is_explained(make_db: MakeDb) -> None:
+    """Each DDL statement commits by itself there, so nothing can be rolled back."""
+    db = make_db()
+    task = asyncio.ensure_future(migrations.upgrade(db))
+    _at_statement(db, 20, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(SchemaMismatchError, match=r"killed first upgrade left.*drop them"):
+        await migrations.upgrade(db)
