@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     CheckConstraint,
+    Delete,
     ForeignKeyConstraint,
+    Insert,
     Table,
     UniqueConstraint,
+    Update,
 )
 
 from hqt_async_db.connection.translation import findings
@@ -40,18 +43,21 @@ _SHORTEST_CUT_NAME: Final = 60
 _HASHED_SUFFIX: Final = 5
 
 
+Verb: TypeAlias = Literal["insert", "update", "delete"]
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """The INSERT, UPDATE or DELETE that failed.
 
     Attributes:
         table: The table it writes.
-        verb: ``insert``, ``update`` or ``delete``.
+        verb: What it does.
         given: Names of the columns that it gives a value other than NULL.
     """
 
     table: Table
-    verb: Literal["insert", "update", "delete"]
+    verb: Verb
     given: frozenset[str] = frozenset()
 
 
@@ -80,15 +86,17 @@ class _Key(NamedTuple):
 
 def statement_of(context: ExecutionContext | None) -> Statement | None:
     """Return what an execution wrote, None for a read or for textual SQL."""
-    compiled: Any = getattr(context, "compiled", None)
-    table = getattr(getattr(compiled, "statement", None), "table", None)
-    if not isinstance(table, Table):
+    statement = getattr(getattr(context, "compiled", None), "statement", None)
+    if not isinstance(statement, Insert | Update | Delete):
         return None
-    parameters = getattr(context, "compiled_parameters", None) or ()
-    given = {name for row in parameters for name, value in row.items() if value is not None}
-    if compiled.isinsert:
-        return Statement(table, "insert", frozenset(given))
-    return Statement(table, "update" if compiled.isupdate else "delete", frozenset(given))
+    if not isinstance(statement.table, Table):
+        return None
+    rows: Any = getattr(context, "compiled_parameters", None) or ()
+    given = {name for row in rows for name, value in row.items() if value is not None}
+    verb: Verb = "insert" if isinstance(statement, Insert) else "update"
+    if isinstance(statement, Delete):
+        verb = "delete"
+    return Statement(statement.table, verb, frozenset(given))
 
 
 def complete(found: Finding, statement: Statement | None) -> Finding:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.errors import (
     CheckViolationError,
@@ -29,7 +30,7 @@ from hqt_async_db.errors import (
     StatementFailedError,
     ValueRefusedError,
 )
-from hqt_async_db.models import LiveTrade, Strategy, User, UserSetting
+from hqt_async_db.models import Base, LiveTrade, Strategy, User, UserSetting
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -298,3 +299,10 @@ async def test_a_missing_table_asks_for_the_schema(db: DatabaseManager) -> None:
     with pytest.raises(StatementFailedError):
         async with db.session() as session:
             await session.execute(text("SELECT no_column FROM users"))
+
+
+async def test_a_schema_change_that_fails_is_a_failed_statement(db: DatabaseManager) -> None:
+    async with db.engine.connect() as connection:
+        with pytest.raises(StatementFailedError) as caught:
+            await connection.execute(CreateTable(Base.metadata.tables["users"]))
+    assert isinstance(caught.value, sa_exc.OperationalError | sa_exc.ProgrammingError)
