@@ -43,10 +43,16 @@ def draw_equity(path: Path, title: str, first: Curve, best: Curve, paper: Curve)
 
 
 def _draw_curves(axes: Axes, first: Curve, best: Curve, paper: Curve) -> None:
-    for curve, colour, width in ((first, GREY, 1.0), (best, BLUE, 1.4), (paper, ORANGE, 1.6)):
-        label = f"{curve.label}: {curve.equity[-1]:,.2f} $"
+    for kind, curve, colour, width in (
+        ("backtest", first, GREY, 1.0),
+        ("backtest", best, BLUE, 1.4),
+        ("bot", paper, ORANGE, 1.6),
+    ):
+        label = f"{kind} {curve.label}: {curve.equity[-1]:,.2f} $"
         axes.plot(curve.times, curve.equity, color=colour, linewidth=width, label=label)
     axes.axhline(best.equity[0], color="black", linewidth=0.6, linestyle=":")
+    note = " prices that the\n backtests never saw"
+    axes.text(paper.times[0], 0.03, note, color=ORANGE, transform=axes.get_xaxis_transform())
     axes.set_ylabel("Equity")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f} $"))
     axes.legend(loc="upper left", frameon=False)
@@ -67,7 +73,7 @@ def _draw_drawdown(axes: Axes, best: Curve, paper: Curve) -> None:
     )
     axes.set_ylabel("Drawdown")
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-    axes.set_xlabel("Time (UTC)")
+    axes.set_xlabel(f"Time (UTC), {times[0]:%d %B %Y} to {times[-1]:%d %B %Y}")
     _finish(axes, paper)
 
 

@@ -113,7 +113,8 @@ async def store_backtest(session: Session, owner: Owner, run: BacktestRun) -> Ba
     )
     await _store_equity(session, backtest, run)
     await _store_figures(session, backtest, run)
-    await _notify(session, backtest)
+    found = f"{backtest.total_trades} trades, return {backtest.total_return:+.2f} %"
+    await _notify(session, backtest, found)
     return backtest
 
 
@@ -147,15 +148,12 @@ async def _store_figures(session: Session, backtest: Backtest, run: BacktestRun)
     await EdgeResultRepository(session).create(**about, name="profit per trade", **run.edge)
 
 
-async def _notify(session: Session, backtest: Backtest) -> None:
+async def _notify(session: Session, about: Backtest | Optimization, message: str) -> None:
     await NotificationRepository(session).get_or_create(
-        user_id=backtest.user_id,
-        category="backtest",
-        title=f"{backtest.name} is done",
-        defaults={
-            "level": NotificationLevel.INFO,
-            "message": f"{backtest.total_trades} trades, return {backtest.total_return:+.2f} %",
-        },
+        user_id=about.user_id,
+        category="research",
+        title=f"{about.name} is done",
+        defaults={"level": NotificationLevel.INFO, "message": message},
     )
 
 
@@ -189,6 +187,7 @@ async def store_optimization(
         }
         for one in tried
     )
+    await _notify(session, optimization, f"the best of {len(tried)} is {best.parameters}")
     return await optimizations.complete(
         optimization,
         completed_combinations=len(tried),

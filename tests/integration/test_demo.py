@@ -37,7 +37,7 @@ ROWS = {
     "account_snapshots": 9_000,
     "paper_trades": 6,
     "live_trades": 0,
-    "notifications": 7,
+    "notifications": 8,
 }
 
 
