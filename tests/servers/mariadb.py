@@ -144,11 +144,15 @@ class MariaDBServer(ServerProcess):
         )
 
     def initialise(self) -> None:
+        # One of its own: a server that starts deletes the temporary tables it finds.
+        self._temporary.mkdir()
+        accounts.give(self._temporary)
         accounts.run(
             [
                 _find("mariadb-install-db"),
                 "--no-defaults",
                 f"--datadir={self._data}",
+                f"--tmpdir={self._temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
             ],
@@ -168,6 +172,10 @@ class MariaDBServer(ServerProcess):
         return self.directory / "data"
 
     @property
+    def _temporary(self) -> Path:
+        return self.directory / "tmp"
+
+    @property
     def _users(self) -> Path:
         return self.directory / "users.sql"
 
@@ -176,6 +184,7 @@ class MariaDBServer(ServerProcess):
             self._daemon,
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self._temporary}",
             f"--socket={self.directory / 'socket'}",
             f"--init-file={self._users}",
             f"--bind-address={self.host}",

@@ -42,7 +42,7 @@ class SharedServers:
         run = f"hqt_test_{secrets.token_hex(4)}"
         self._listener = Listener(("127.0.0.1", 0), authkey=key)
         self._servers: dict[str, ServerProcess] = {}
-        self._answers: dict[str, tuple[str | None, str]] = {}
+        self._answers: dict[str, str | Exception] = {}
         self._locks = {backend: threading.Lock() for backend in ADMINS}
         self._run = run
         os.environ[_RENDEZVOUS] = f"{self._listener.address[1]}:{key.hex()}:{run}"
@@ -60,14 +60,14 @@ class SharedServers:
         with connection:
             connection.send(self._answer(connection.recv()))
 
-    def _answer(self, backend: str) -> tuple[str | None, str]:
-        """Return the server's URL, or None and the reason why there is none."""
+    def _answer(self, backend: str) -> str | Exception:
+        """Return the server's URL, or the error that says why there is none."""
         with self._locks[backend]:
             if backend not in self._answers:
                 try:
-                    self._answers[backend] = (self._start(backend), "")
+                    self._answers[backend] = self._start(backend)
                 except (ServerUnavailableError, RuntimeError) as error:
-                    self._answers[backend] = (None, str(error))
+                    self._answers[backend] = error
             return self._answers[backend]
 
     def _start(self, backend: str) -> str:
@@ -82,9 +82,9 @@ class SharedServers:
         """End our servers; on servers of the user, drop what the tests left."""
         self._listener.close()
         os.environ.pop(_RENDEZVOUS, None)
-        for backend, (url, _) in self._answers.items():
-            if url is not None and backend not in self._servers:
-                _drop_all(ADMINS[backend](url), self._run)
+        for backend, answer in self._answers.items():
+            if isinstance(answer, str) and backend not in self._servers:
+                _drop_all(ADMINS[backend](answer), self._run)
         for server in self._servers.values():
             server.close()
 
@@ -100,14 +100,15 @@ def connect(backend: str) -> Admin:
 
     Raises:
         ServerUnavailableError: This machine cannot run it; says what it lacks.
+        RuntimeError: It ought to run here, and did not start.
     """
     port, key, _ = os.environ[_RENDEZVOUS].split(":")
     with Client(("127.0.0.1", int(port)), authkey=bytes.fromhex(key)) as connection:
         connection.send(backend)
-        url, reason = connection.recv()
-    if url is None:
-        raise ServerUnavailableError(reason)
-    return ADMINS[backend](url)
+        answer = connection.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    return ADMINS[backend](answer)
 
 
 def database_prefix() -> str:
