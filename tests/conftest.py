@@ -24,7 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("HQT_DATABASE_URL", None)
     settings.load_profile("hqt")
     if not hasattr(config, "workerinput"):
-        config.stash[_SERVERS] = SharedServers()
+        servers = config.stash[_SERVERS] = SharedServers()
+        if config.getoption("numprocesses", None):
+            servers.prepare()  # while the workers start and collect
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

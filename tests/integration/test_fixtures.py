@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from hqt_async_db.models import Base
 
 if TYPE_CHECKING:
-    from hqt_async_db.connection.manager import DatabaseManager
+    from hqt_async_db import DatabaseManager
     from tests.fixtures.managers import MakeDb, RecordStatements
     from tests.servers.admin import Admin
 

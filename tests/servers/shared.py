@@ -1,8 +1,8 @@
 """The servers that all tests of one pytest run share.
 
 The controlling process owns them; its xdist workers ask it for a server over
-a socket. A server starts when it is first asked for, so a run that needs none
-starts none, and ends when the controller ends.
+a socket. A server starts when it is first asked for, so that a small run which
+needs none starts none; a run on several workers starts all of them ahead.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class SharedServers:
         os.environ[_RENDEZVOUS] = f"{self._listener.address[1]}:{key.hex()}:{run}"
         threading.Thread(target=self._accept, name="shared servers", daemon=True).start()
 
+    def prepare(self) -> None:
+        """Start every server now, beside whatever else goes on."""
+        for backend in ADMINS:
+            threading.Thread(target=self._answer, args=(backend,), daemon=True).start()
+
     def _accept(self) -> None:
         while True:
             try:
@@ -82,6 +87,12 @@ class SharedServers:
         """End our servers; on servers of the user, drop what the tests left."""
         self._listener.close()
         os.environ.pop(_RENDEZVOUS, None)
+        with contextlib.ExitStack() as started:
+            for lock in self._locks.values():
+                started.enter_context(lock)
+            self._end()
+
+    def _end(self) -> None:
         for backend, answer in self._answers.items():
             if isinstance(answer, str) and backend not in self._servers:
                 _drop_all(ADMINS[backend](answer), self._run)
