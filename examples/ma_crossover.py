@@ -217,6 +217,7 @@ def say(line: str, where: Console = console) -> None:
 
 
 def _worker_processes() -> ProcessPoolExecutor:
+    os.environ["TQDM_DISABLE"] = "1"  # no progress bars from them, where tqdm is installed
     return ProcessPoolExecutor(
         WORKERS,
         mp_context=multiprocessing.get_context("spawn"),  # a fork would copy locks that are held
