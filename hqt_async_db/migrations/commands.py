@@ -99,11 +99,7 @@ async def stamp(db: Migratable, revision: str) -> None:
     """
     scripts = await load_scripts()
     target = resolve(scripts, revision)
-    async with (
-        db.engine.connect() as connection,
-        db.schema_lock(connection),
-        alembic_to_ourselves(),
-    ):
+    async with db.engine.connect() as connection, db.schema_lock(connection):
         await connection.run_sync(write_revision, scripts, target or "base")
 
 
@@ -144,7 +140,7 @@ async def check(db: Migratable) -> None:
             its schema differs; the message lists every difference.
     """
     scripts = await load_scripts()
-    async with db.engine.connect() as connection, alembic_to_ourselves():
+    async with db.engine.connect() as connection:
         await connection.run_sync(_check, scripts)
 
 

@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S: Final = 60.0
 
 _POLL_S: Final = 0.05
-_ADVISORY_KEY: Final = 0x6871745F64625F31  # "hqt_db_1"; advisory locks count per database
-# GET_LOCK names are global to the server and at most 64 characters long.
-_LOCK_NAME: Final = "CONCAT('hqt_schema_', SHA1(DATABASE()))"
+# The letters "hqtd" and 1; PostgreSQL keeps advisory locks per database.
+_TRY_ADVISORY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(1752265828, 1)")
+_ADVISORY_HOLDER: Final = text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND classid = 1752265828 AND objid = 1 AND objsubid = 2"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+# Names are global to the server and at most 64 characters long.
+_GET_LOCK: Final = text("SELECT GET_LOCK(CONCAT('hqt_schema_', SHA1(DATABASE())), 0)")
+_LOCK_HOLDER: Final = text("SELECT IS_USED_LOCK(CONCAT('hqt_schema_', SHA1(DATABASE())))")
+_RELEASE_LOCK: Final = text("SELECT RELEASE_LOCK(CONCAT('hqt_schema_', SHA1(DATABASE())))")
 _SQLITE_BUSY: Final = 5
 _VIOLATIONS_SHOWN: Final = 5
 
@@ -73,12 +81,12 @@ async def schema_lock(
 
 @asynccontextmanager
 async def _postgresql(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
-    statement = text(f"SELECT pg_try_advisory_xact_lock({_ADVISORY_KEY})")
-
-    async def attempt() -> bool:
+    async def attempt() -> str | None:
         # A fresh transaction each time: no old snapshot, nothing left idle.
         await connection.rollback()
-        return bool(await connection.scalar(statement))
+        if await connection.scalar(_TRY_ADVISORY_LOCK):
+            return None
+        return _held_by(await connection.scalar(_ADVISORY_HOLDER))
 
     await _wait_for(attempt, timeout_s)
     try:
@@ -91,11 +99,10 @@ async def _postgresql(connection: AsyncConnection, timeout_s: float) -> AsyncIte
 
 @asynccontextmanager
 async def _mysql(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
-    take = text(f"SELECT GET_LOCK({_LOCK_NAME}, 0)")
-    release = text(f"SELECT RELEASE_LOCK({_LOCK_NAME})")
-
-    async def attempt() -> bool:
-        return bool(await connection.scalar(take))
+    async def attempt() -> str | None:
+        if await connection.scalar(_GET_LOCK):
+            return None
+        return _held_by(await connection.scalar(_LOCK_HOLDER))
 
     await _wait_for(attempt, timeout_s)
     try:
@@ -105,8 +112,12 @@ async def _mysql(connection: AsyncConnection, timeout_s: float) -> AsyncIterator
     finally:
         if not connection.invalidated:
             await connection.rollback()
-            await connection.execute(release)
+            await connection.execute(_RELEASE_LOCK)
             await connection.commit()
+
+
+def _held_by(session: object) -> str:
+    return f"session {session} of the server is changing the schema of this database"
 
 
 @asynccontextmanager
@@ -127,7 +138,7 @@ async def _sqlite(connection: AsyncConnection, timeout_s: float) -> AsyncIterato
             await connection.rollback()
 
 
-async def _begin_immediate(connection: AsyncConnection) -> bool:
+async def _begin_immediate(connection: AsyncConnection) -> str | None:
     try:
         if connection.dialect.driver == "hqt":
             # Our dialect begins IMMEDIATE before whatever may write.
@@ -136,9 +147,9 @@ async def _begin_immediate(connection: AsyncConnection) -> bool:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
     except DBAPIError as error:
         if _is_busy(error):
-            return False
+            return f"another connection is writing, or changing the schema ({error})"
         raise
-    return True
+    return None
 
 
 def _is_busy(error: DBAPIError) -> bool:
@@ -157,15 +168,15 @@ async def _refuse_violations(connection: AsyncConnection) -> None:
         raise SchemaMismatchError(msg)
 
 
-async def _wait_for(attempt: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+async def _wait_for(attempt: Callable[[], Awaitable[str | None]], timeout_s: float) -> None:
+    """Repeat ``attempt`` until it no longer says who is in the way."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    while not await attempt():
+    while (in_the_way := await attempt()) is not None:
         if loop.time() >= deadline:
             msg = (
-                f"waited {timeout_s:g} s for the schema lock: another process is changing "
-                "the schema of this database, or holds a long write transaction; try again "
-                "when it has ended"
+                f"waited {timeout_s:g} s for the schema lock: {in_the_way}; try again when "
+                "that has ended"
             )
             raise DatabaseLockedError(msg)
         await asyncio.sleep(_POLL_S)

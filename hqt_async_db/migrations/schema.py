@@ -11,7 +11,6 @@ from hqt_async_db import models
 from hqt_async_db.errors import InvalidInputError, SchemaMismatchError
 from hqt_async_db.migrations.environment import (
     VERSION_TABLE,
-    alembic_to_ourselves,
     configured,
     is_transactional,
     our_tables,
@@ -119,7 +118,7 @@ async def create_schema(
         if await connection.run_sync(_is_complete, scripts, wanted):
             return
         await connection.rollback()
-        async with db.schema_lock(connection), alembic_to_ourselves():
+        async with db.schema_lock(connection):
             await connection.run_sync(_create, scripts, wanted)
 
 

@@ -88,6 +88,20 @@ async def test_a_migration_that_orphans_rows_is_refused(
     assert await enforces_foreign_keys(db)
 
 
+@pytest.mark.backends("sqlite-file")
+async def test_rebuilding_a_table_keeps_its_constraints_and_indexes(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    rebuild = "    with op.batch_alter_table('{}', recreate='always'): pass"
+    tables = ("backtests", "live_trades", "user_settings")
+    await add_revision("\n".join(rebuild.format(table) for table in tables))
+    db = await populated(make_db)
+    before = await schema_of(db.engine)
+    await migrations.upgrade(db)
+    assert await schema_of(db.engine) == before
+    await migrations.check(db)
+
+
 @pytest.mark.backends("sqlite-file", "postgresql")
 async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
     make_db: MakeDb, add_revision: AddRevision
