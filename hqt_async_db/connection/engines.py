@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
+
+
+_LOGGING_NAME: Final = "hqt_async_db"
 
 
 class Engines:
@@ -67,9 +71,18 @@ def _backend_for(target: Target, options: Options) -> Backend:
     return MySQL(target, options)
 
 
+def _hides_rows(record: logging.LogRecord) -> bool:
+    """Drop what SQLAlchemy logs at DEBUG: every row that is read."""
+    return record.levelno > logging.DEBUG
+
+
+logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(_hides_rows)
+
+
 def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
+    arguments = {**backend.engine_arguments(role), "logging_name": _LOGGING_NAME}
     try:
-        engine = create_async_engine(backend.engine_url(role), **backend.engine_arguments(role))
+        engine = create_async_engine(backend.engine_url(role), **arguments)
     except TypeError:
         names = ", ".join(sorted(options.engine_options)) or "these engine options"
         msg = f"SQLAlchemy does not take {names} for this database and pool class"

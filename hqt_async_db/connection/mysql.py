@@ -77,6 +77,8 @@ class MySQL:
             "sql_mode=CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_ALL_TABLES')",
             f"innodb_lock_wait_timeout={seconds}",
             f"lock_wait_timeout={seconds}",
+            # Drivers fetch warnings and log them, with the values in them.
+            "max_error_count=0",
         ]
         read_only = int(role is Role.READ)
         # The two servers name these differently; each runs its own comment.

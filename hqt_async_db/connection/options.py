@@ -13,6 +13,7 @@ from hqt_async_db.errors import ConfigurationError
 _SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 # These would break a promise of the library; each has a better way.
 _REFUSED: Final = {
+    "logging_name": "the library filters its own logger by name",
     "isolation_level": "use db.session(write=True), snapshot=True or read_only=True",
     "creator": "pass connect_args",
     "async_creator": "pass connect_args",
@@ -44,6 +45,9 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the option."""
+        if not isinstance(self.echo, bool):
+            msg = "echo must be True or False; 'debug' would log every row that is read"
+            raise ConfigurationError(msg)
         for name in ("pool_timeout", "connect_timeout_s", "lock_timeout_s", "commit_timeout_s"):
             _require_seconds(name, getattr(self, name))
         if self.statement_timeout_s is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -171,6 +172,31 @@ async def test_echo_shows_statements_and_no_values(
     await UserRepository(db).create(**TRADER | {"password_hash": "hunter2-planted"})
     assert "INSERT INTO users" in caplog.text
     assert "hunter2-planted" not in caplog.text
+
+
+async def test_rows_that_are_read_are_never_logged(
+    make_db: MakeDb, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "sqlalchemy.engine")
+    db = make_db()
+    await db.create_all()
+    await UserRepository(db).create(**TRADER | {"password_hash": "hunter2-planted"})
+    found = await UserRepository(db).get_one(username="trader1")
+    assert found.password_hash == "hunter2-planted"
+    assert "SELECT" in caplog.text
+    assert "hunter2-planted" not in caplog.text
+
+
+@pytest.mark.backends("mariadb")
+@pytest.mark.parametrize("driver", ["asyncmy", "aiomysql"])
+async def test_server_warnings_are_not_logged_with_their_values(
+    database_url: str, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = make_url(database_url).set(drivername=f"mysql+{driver}")
+    async with DatabaseManager(url) as db, db.session() as session:
+        assert await session.scalar(text("SELECT 'hunter2-planted' = 1")) == 0
+    assert "hunter2-planted" not in caplog.text.replace("SELECT 'hunter2-planted'", "")
 
 
 @pytest.mark.parametrize(

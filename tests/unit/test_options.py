@@ -27,6 +27,8 @@ from hqt_async_db.errors import ConfigurationError, InvalidInputError
         ("sqlite_synchronous", "SOMETIMES"),
         ("isolation_level", "SERIALIZABLE"),
         ("no_such_option", 1),
+        ("echo", "debug"),
+        ("logging_name", "mine"),
         ("pgbouncer", True),
     ],
 )
