@@ -102,7 +102,8 @@ class SQLite:
         }
 
     def _pragmas(self, role: Role) -> tuple[str, ...]:
-        shared = ("PRAGMA foreign_keys=1", "PRAGMA mmap_size=0")
+        # LIKE tells case apart on the servers; ilike() ignores it everywhere.
+        shared = ("PRAGMA foreign_keys=1", "PRAGMA mmap_size=0", "PRAGMA case_sensitive_like=1")
         if self._target.is_memory:
             return shared
         if role is Role.READ:

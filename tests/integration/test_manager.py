@@ -147,6 +147,14 @@ async def test_a_listener_that_never_answers_ends_at_the_connect_timeout() -> No
         writer.close()
 
 
+async def test_like_tells_case_apart_and_ilike_does_not(db: DatabaseManager) -> None:
+    users = UserRepository(db)
+    await users.create(**TRADER)
+    assert await users.count(User.username.like("trader%")) == 1
+    assert await users.count(User.username.like("TRADER%")) == 0
+    assert await users.count(User.username.ilike("TRADER%")) == 1
+
+
 async def test_drop_all_asks_first(db: DatabaseManager) -> None:
     await UserRepository(db).create(**TRADER)
     with pytest.raises(InvalidInputError, match="confirm=True"):
