@@ -11,8 +11,8 @@ may_install() {
     [ "$(id -u)" -eq 0 ] || { have sudo && sudo -n true 2>/dev/null; }
 }
 
+apt_update() { as_root apt-get update -q >/dev/null; }
+
 apt_install() {
-    as_root apt-get update -q >/dev/null &&
-        as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends "$@"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
