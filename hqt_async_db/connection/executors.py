@@ -10,20 +10,22 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from sqlalchemy import and_, delete, insert, inspect
-from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import inspect
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from hqt_async_db.connection import detached, instances
 from hqt_async_db.connection.backends import Mode
+from hqt_async_db.connection.bulk import insert_rows
+from hqt_async_db.connection.pacing import paced
 from hqt_async_db.connection.streams import RowStream
 from hqt_async_db.connection.translate import translated
-from hqt_async_db.errors import InvalidInputError, StaleRecordError
+from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from sqlalchemy import Executable
+    from sqlalchemy import Delete, Dialect, Executable, Update
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CHUNK_ROWS: Final = 500
+_ROWS_PER_STEP: Final = 100
+# A deadlock ends at once, unlike a lock that is waited for in vain.
+_DEADLOCK_ATTEMPTS: Final = 5
+_LONGEST_PAUSE_S: Final = 0.05
 
 
 class Executor(Protocol):
@@ -39,11 +44,20 @@ class Executor(Protocol):
 
     is_one_shot: bool
 
-    async def fetch(self, statement: Executable, *, entities: bool = False) -> list[Any]:
-        """Return all rows, or the instances of the first column."""
+    def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
+        """Return the dialect that will run statements about a model."""
 
-    async def write(self, statement: Executable) -> int:
-        """Run an UPDATE or DELETE and return the number of rows."""
+    async def fetch(self, statement: Executable) -> list[Any]:
+        """Return all rows."""
+
+    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
+        """Return all rows as dictionaries."""
+
+    async def fetch_instances(self, statement: Executable) -> list[Any]:
+        """Return the instances of the first column, each once."""
+
+    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
+        """Run an UPDATE or DELETE of a model's rows and return their number."""
 
     async def insert(self, instance: Any) -> None:
         """Store a new instance and load what the database filled in."""
@@ -59,14 +73,14 @@ class Executor(Protocol):
     ) -> list[T]:
         """Insert many rows; return the instances where they are asked for."""
 
-    def stream(self, statement: Executable, *, entities: bool = False) -> RowStream[Any]:
+    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
         """Return the rows one by one, in constant memory."""
 
     def reading(self) -> AbstractAsyncContextManager[SessionExecutor]:
         """Return an executor whose reads see one state."""
 
-    def writing(self) -> AbstractAsyncContextManager[SessionExecutor]:
-        """Return an executor whose statements are one transaction."""
+    async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
+        """Call ``work`` with an executor whose statements are one transaction."""
 
 
 class SessionExecutor:
@@ -77,69 +91,79 @@ class SessionExecutor:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def fetch(self, statement: Executable, *, entities: bool = False) -> list[Any]:
+    def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
+        """Return the dialect of the session's engine for the model."""
+        return self.session.get_bind(mapper).dialect
+
+    async def fetch(self, statement: Executable) -> list[Any]:
         """Return all rows; pending changes are flushed first."""
         with translated():
             result = await self.session.execute(statement)
-            return list(result.scalars().unique() if entities else result)
+            return [row async for part in paced(result.partitions(_ROWS_PER_STEP)) for row in part]
 
-    async def write(self, statement: Executable) -> int:
+    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
+        """Return all rows as dictionaries; pending changes are flushed first."""
+        with translated():
+            result = (await self.session.execute(statement)).mappings()
+            parts = paced(result.partitions(_ROWS_PER_STEP))
+            return [dict(row) async for part in parts for row in part]
+
+    async def fetch_instances(self, statement: Executable) -> list[Any]:
+        """Return all instances; pending changes are flushed first."""
+        with translated():
+            result = (await self.session.scalars(statement)).unique()
+            return [
+                item async for part in paced(result.partitions(_ROWS_PER_STEP)) for item in part
+            ]
+
+    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
         """Run a statement; instances in the session are kept up to date."""
         with translated():
-            # Not "auto", which evaluates criteria in Python: a naive time or a float
-            # beside money would compare differently there.
+            await self.session.flush()
+            # Never "auto", which evaluates criteria in Python: a naive time or a
+            # float beside money would compare differently there.
+            is_held = statement.is_delete and bool(instances.held_of(self.session, mapper))
             result = await self.session.execute(
-                statement, execution_options={"synchronize_session": "fetch"}
+                statement, execution_options={"synchronize_session": "fetch" if is_held else False}
             )
+            if statement.is_update:
+                await instances.reread(self.session, mapper)
             return int(result.rowcount)  # type: ignore[attr-defined]  # DML returns a CursorResult
 
     async def insert(self, instance: Any) -> None:
         """Add and flush."""
+        instances.refuse_foreign_relatives(
+            self.session, inspect(instance).mapper, instance.__dict__
+        )
         with translated():
             self.session.add(instance)
             await self.session.flush()
+            await instances.complete(self.session, instance)
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Set the values and flush."""
-        self._require_own(instance)
+        instances.require_own(self.session, instance)
+        instances.refuse_foreign_relatives(self.session, inspect(instance).mapper, values)
         with translated():
             for name, value in values.items():
                 setattr(instance, name, value)
             await self.session.flush()
+            await instances.complete(self.session, instance)
 
     async def delete(self, instance: Any) -> None:
-        """Delete and flush."""
-        self._require_own(instance)
+        """Delete, and let the session forget the instance."""
+        instances.require_own(self.session, instance)
         with translated():
-            await self.session.delete(instance)
-            await self.session.flush()
+            await instances.delete_one(self.session, instance)
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
     ) -> list[T]:
         """Insert in chunks: one statement per chunk, not one per row."""
-        instances: list[T] = []
         with translated():
-            await self.session.flush()
-            for chunk in _chunks(rows):
-                instances += await self._insert_chunk(model, chunk, returning=returning)
-        return instances
+            return await insert_rows(self.session, model, rows, returning=returning)
 
-    async def _insert_chunk(
-        self, model: type[T], chunk: Sequence[Mapping[str, Any]], *, returning: bool
-    ) -> list[T]:
-        if not returning:
-            await self.session.execute(insert(model), chunk)
-            return []
-        if not self.session.get_bind().dialect.insert_executemany_returning:
-            added = [model(**row) for row in chunk]
-            self.session.add_all(added)
-            await self.session.flush()
-            return added
-        statement = insert(model).returning(model, sort_by_parameter_order=True)
-        return list(await self.session.scalars(statement, chunk))
-
-    def stream(self, statement: Executable, *, entities: bool = False) -> RowStream[Any]:
+    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
         """Stream in this session's transaction."""
         return RowStream(self._lend, statement, entities=entities)
 
@@ -152,18 +176,10 @@ class SessionExecutor:
         """Read in this session, at its isolation."""
         yield self
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[SessionExecutor]:
-        """Write in this session's transaction."""
-        yield self
-
-    def _require_own(self, instance: Any) -> None:
-        if instance not in self.session:
-            msg = (
-                f"this {type(instance).__name__} does not belong to the repository's session; "
-                "attach it with: instance = await session.merge(instance)"
-            )
-            raise InvalidInputError(msg, field="instance")
+    async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
+        """Work in this session's transaction."""
+        with translated():
+            return await work(self)
 
 
 class OneShotExecutor:
@@ -174,19 +190,34 @@ class OneShotExecutor:
     def __init__(self, db: DatabaseManager) -> None:
         self._db = db
 
-    async def fetch(self, statement: Executable, *, entities: bool = False) -> list[Any]:
-        """Read with one statement on the read-only pool, without BEGIN."""
-        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
-            return await SessionExecutor(session).fetch(statement, entities=entities)
+    def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
+        """Return the dialect of the manager, whatever the model."""
+        del mapper
+        return self._db.engine.dialect
 
-    async def write(self, statement: Executable) -> int:
+    async def fetch(self, statement: Executable) -> list[Any]:
+        """Read with one statement on the read-only pool, without BEGIN."""
+        async with self._reading_once() as executor:
+            return await executor.fetch(statement)
+
+    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
+        """Read with one statement on the read-only pool, without BEGIN."""
+        async with self._reading_once() as executor:
+            return await executor.fetch_dicts(statement)
+
+    async def fetch_instances(self, statement: Executable) -> list[Any]:
+        """Read with one statement on the read-only pool, without BEGIN."""
+        async with self._reading_once() as executor:
+            return await executor.fetch_instances(statement)
+
+    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
         """Run one statement and commit."""
-        async with self.writing() as executor:
-            return await executor.write(statement)
+        async with self._writing() as executor:
+            return await executor.write(statement, mapper)
 
     async def insert(self, instance: Any) -> None:
         """Insert one row and commit."""
-        async with self.writing() as executor:
+        async with self._writing() as executor:
             await executor.insert(instance)
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
@@ -195,35 +226,28 @@ class OneShotExecutor:
         The instance itself is touched only once the commit is known, so that
         an error leaves it as it was.
         """
-        twin = _twin(instance)
-        async with self.writing() as executor:
+        twin = detached.twin_of(instance)
+        async with self._writing() as executor:
             executor.session.add(twin)
-            await executor.update(twin, _pending(instance) | dict(values))
-        for attribute in inspect(type(twin)).column_attrs:
-            if attribute.key in twin.__dict__:
-                set_committed_value(instance, attribute.key, twin.__dict__[attribute.key])
+            await executor.update(twin, detached.pending_values(instance) | dict(values))
+        detached.adopt(instance, twin)
 
     async def delete(self, instance: Any) -> None:
         """Delete one row by primary key, in the version that was read."""
-        mapper: Mapper[Any] = _require_detached(instance)
-        criteria = [
-            column == instance.__dict__[mapper.get_property_by_column(column).key]
-            for column in (*mapper.primary_key, mapper.version_id_col)
-            if column is not None
-        ]
-        async with self.writing() as executor:
-            if not await executor.write(delete(mapper).where(and_(*criteria))):
-                msg = f"the {mapper.class_.__name__} was changed or deleted since it was read"
+        statement = detached.delete_statement(instance)
+        async with self._writing() as executor:
+            if not await executor.write(statement, inspect(instance).mapper):
+                msg = f"the {type(instance).__name__} was changed or deleted since it was read"
                 raise StaleRecordError(msg)
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
     ) -> list[T]:
         """Insert all rows in one transaction."""
-        async with self.writing() as executor:
+        async with self._writing() as executor:
             return await executor.bulk_insert(model, rows, returning=returning)
 
-    def stream(self, statement: Executable, *, entities: bool = False) -> RowStream[Any]:
+    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
         """Stream from one snapshot, on the read-only pool."""
         return RowStream(
             lambda: self._db.open(Mode.SNAPSHOT, "one-shot stream"),
@@ -237,57 +261,27 @@ class OneShotExecutor:
         async with self._db.open(Mode.SNAPSHOT, "one-shot read") as session:
             yield SessionExecutor(session)
 
+    async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
+        """Work in one transaction, again if it was the victim of a deadlock."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((DeadlockError, SerializationFailureError)),
+            stop=stop_after_attempt(_DEADLOCK_ATTEMPTS),
+            wait=wait_random(max=_LONGEST_PAUSE_S),
+            reraise=True,
+        )
+
+        async def attempt() -> T:
+            async with self._writing() as executor:
+                return await work(executor)
+
+        return await retrying(attempt)
+
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[SessionExecutor]:
-        """Write several times in one transaction."""
-        async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
+    async def _reading_once(self) -> AsyncIterator[SessionExecutor]:
+        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
             yield SessionExecutor(session)
 
-
-def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        yield rows[start : start + _CHUNK_ROWS]
-
-
-def _require_detached(instance: Any) -> Mapper[Any]:
-    state = inspect(instance)
-    if state.key is None:
-        msg = f"this {type(instance).__name__} was never stored; create() it first"
-        raise InvalidInputError(msg, field="instance")
-    if state.session is not None:
-        msg = (
-            f"this {type(instance).__name__} belongs to an open session; use a repository bound "
-            "to that session"
-        )
-        raise InvalidInputError(msg, field="instance")
-    mapper: Mapper[Any] = state.mapper
-    return mapper
-
-
-def _pending(instance: Any) -> dict[str, Any]:
-    """Return the column values that were assigned since the last load."""
-    state = inspect(instance)
-    return {
-        attribute.key: instance.__dict__[attribute.key]
-        for attribute in state.mapper.column_attrs
-        if state.attrs[attribute.key].history.has_changes()
-    }
-
-
-def _twin(instance: Any) -> Any:
-    """Return a detached copy of an instance, as it was loaded.
-
-    Attaching the user's own object to a session, even for a moment, would
-    let two tasks that update it at once meet inside of it.
-    """
-    mapper = _require_detached(instance)
-    changed = _pending(instance)
-    twin = mapper.class_manager.new_instance()
-    for column in mapper.primary_key:
-        key = mapper.get_property_by_column(column).key
-        set_committed_value(twin, key, instance.__dict__[key])
-    make_transient_to_detached(twin)
-    for attribute in mapper.column_attrs:
-        if attribute.key in instance.__dict__ and attribute.key not in changed:
-            set_committed_value(twin, attribute.key, instance.__dict__[attribute.key])
-    return twin
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[SessionExecutor]:
+        async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
+            yield SessionExecutor(session)

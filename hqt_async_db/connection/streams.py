@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
@@ -9,18 +10,20 @@ from hqt_async_db.connection.translate import translated
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from sqlalchemy import Executable
-    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.ext.asyncio import AsyncResult, AsyncScalarResult, AsyncSession
 
 T = TypeVar("T")
 
 # A step on the loop's thread must stay below a millisecond; building an
-# instance costs ten times as much as a row.
+# instance costs ten times as much as a row. A fetch is a hop or a round trip.
+_ROWS_PER_FETCH: Final = 500
 _ROWS_PER_STEP: Final = 100
+_INSTANCES_PER_FETCH: Final = 100
 _INSTANCES_PER_STEP: Final = 20
 
 
@@ -49,15 +52,15 @@ class RowStream(Generic[T]):
         self._statement = statement
         self._entities = entities
         self._exits = AsyncExitStack()
-        self._iterator: AsyncIterator[T] | None = None
+        self._result: AsyncResult[Any] | AsyncScalarResult[Any] | None = None
 
     async def __aenter__(self) -> Self:
         """Run the statement; fetch nothing yet."""
-        if self._iterator is not None:
+        if self._result is not None:
             msg = "this stream was opened before; ask the repository for another one"
             raise InvalidInputError(msg)
         try:
-            self._iterator = await self._open()
+            self._result = await self._open()
         except BaseException:
             await self._exits.aclose()
             raise
@@ -74,25 +77,29 @@ class RowStream(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Yield the rows; opens and closes by itself outside of ``async with``."""
-        if self._iterator is None:
+        if self._result is None:
             async with self:
                 async for row in self:
                     yield row
             return
-        while True:
-            with translated():
-                try:
-                    row = await anext(self._iterator)
-                except StopAsyncIteration:
-                    return
-            yield row
-
-    async def _open(self) -> AsyncIterator[T]:
-        session = await self._exits.enter_async_context(self._lend())
         step = _INSTANCES_PER_STEP if self._entities else _ROWS_PER_STEP
+        while rows := await self._next(self._result, step):
+            for row in rows:
+                yield row
+            # The rows of a fetch are handed out without waiting for anything.
+            await asyncio.sleep(0)
+
+    @staticmethod
+    async def _next(result: AsyncResult[Any] | AsyncScalarResult[Any], count: int) -> Sequence[Any]:
         with translated():
-            result = await session.stream(self._statement, execution_options={"yield_per": step})
+            return await result.fetchmany(count)
+
+    async def _open(self) -> AsyncResult[Any] | AsyncScalarResult[Any]:
+        session = await self._exits.enter_async_context(self._lend())
+        per_fetch = _INSTANCES_PER_FETCH if self._entities else _ROWS_PER_FETCH
+        with translated():
+            result = await session.stream(
+                self._statement, execution_options={"yield_per": per_fetch}
+            )
         self._exits.push_async_callback(result.close)
-        rows: Any = result.scalars() if self._entities else result
-        iterator: AsyncIterator[T] = aiter(rows)
-        return iterator
+        return result.scalars() if self._entities else result

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import UniqueConstraint, insert, inspect, select, tuple_
+from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from hqt_async_db.errors import DuplicateKeyError, InvalidInputError
+from hqt_async_db.connection.bulk import chunks, groups_of_same_fields
+from hqt_async_db.connection.instances import any_of
+from hqt_async_db.connection.pacing import paced
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Index, Table
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
 T = TypeVar("T")
+Row = dict[str, Any]
+Key = tuple[Any, ...]
 
-# Parameters per statement are limited: 32766 on SQLite, 32767 on PostgreSQL.
-_MAX_PARAMETERS: Final = 30_000
-_INSERT_ATTEMPTS: Final = 3
-_INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERTS: Final[dict[str, Callable[[Any], Any]]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+# Each returned row becomes an instance, and RETURNING is prepared row by row.
+_WEIGHT: Final = 2
+_FRESH: Final = {"populate_existing": True}
 
 
 def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ...]:
@@ -31,11 +39,11 @@ def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ..
         InvalidInputError: They are not; lists the keys that are.
     """
     mapper: Mapper[Any] = inspect(model)
-    wanted = tuple(dict.fromkeys(fields))
+    wanted = () if isinstance(fields, str) else tuple(dict.fromkeys(fields))
     keys = _unique_keys(mapper)
     if frozenset(wanted) not in keys:
         known = "; ".join(sorted(", ".join(sorted(key)) for key in keys))
-        msg = f"match_fields must be a unique key of {model.__name__}: {known}"
+        msg = f"match_fields must be the fields of a unique key of {model.__name__}: {known}"
         raise InvalidInputError(msg, field="match_fields")
     return wanted
 
@@ -48,11 +56,23 @@ def _unique_keys(mapper: Mapper[Any]) -> set[frozenset[str]]:
         for constraint in table.constraints
         if isinstance(constraint, UniqueConstraint)
     ]
-    groups += [tuple(index.columns) for index in table.indexes if index.unique]
-    return {
-        frozenset(mapper.get_property_by_column(column).key for column in group)
-        for group in groups
+    groups += [tuple(index.columns) for index in table.indexes if _is_key(index)]
+    names: dict[ColumnElement[Any], str] = {
+        column: attribute.key for attribute in mapper.column_attrs for column in attribute.columns
     }
+    return {
+        frozenset(names[column] for column in group)
+        for group in groups
+        if all(column in names for column in group)
+    }
+
+
+def _is_key(index: Index) -> bool:
+    """Tell whether no two rows at all may have the same values in the index."""
+    is_partial = any(
+        index.dialect_options[name].get("where") is not None for name in ("postgresql", "sqlite")
+    )
+    return index.unique and not is_partial and all(isinstance(c, Column) for c in index.expressions)
 
 
 async def upsert_rows(
@@ -65,145 +85,172 @@ async def upsert_rows(
 
     One statement per chunk of rows on SQLite and PostgreSQL. On MySQL and
     MariaDB, whose ON DUPLICATE KEY may rewrite another row through another
-    unique key, the existing rows are locked first: four statements a chunk.
+    unique key, existing rows are locked first: at least three a chunk.
 
     Args:
         session: Where to run; the caller commits.
         model: The mapped class.
-        rows: Complete rows by attribute name, all with the same names.
+        rows: Complete rows by attribute name.
         match: The attributes of the unique key.
 
     Returns:
         The instances, in the order of the rows.
 
     Raises:
-        InvalidInputError: Two rows have the same key.
+        InvalidInputError: Two rows have the same key, or a key has a NULL.
     """
+    keys = await _keys(rows, match)
     await session.flush()
-    write = _on_conflict if session.get_bind().dialect.name in _INSERTS else _locking
-    size = max(1, _MAX_PARAMETERS // len(inspect(model).columns))
-    stored: dict[tuple[Any, ...], T] = {}
-    keys = [_key(row, match) for row in rows]
-    _refuse_duplicates(keys)
-    for start in range(0, len(rows), size):
-        for instance in await write(session, model, rows[start : start + size], match):
-            stored[tuple(getattr(instance, name) for name in match)] = instance
-    return [stored[key] for key in keys]
+    is_atomic = session.get_bind(model).dialect.name in _INSERTS
+    upsert = _upsert_at_once if is_atomic else _upsert_locked
+    stored: dict[Key, T] = {}
+    for _, group in await groups_of_same_fields(rows):
+        for part in chunks(_WEIGHT * len(inspect(model).columns), len(group)):
+            # In one order everywhere, two tasks wait for each other less often.
+            chunk = sorted(group[part], key=lambda row: _key(row, match))
+            async for instance in paced(await upsert(session, model, chunk, match)):
+                stored[_key_of(instance, match)] = instance
+    if stored.keys() < set(keys):
+        msg = f"the database holds other values in {', '.join(match)} than were given"
+        raise InvalidInputError(msg, field=match[0])
+    return [stored[key] async for key in paced(keys)]
 
 
-def _key(row: Mapping[str, Any], match: tuple[str, ...]) -> tuple[Any, ...]:
-    for name in match:
-        if row.get(name) is None:
-            msg = f"{name} is part of the key to match and must have a value"
-            raise InvalidInputError(msg, field=name)
+async def _keys(rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]) -> list[Key]:
+    keys: list[Key] = []
+    seen: dict[Key, int] = {}
+    async for row in paced(rows):
+        for name in match:
+            if row.get(name) is None:
+                msg = f"{name} is part of the key to match and must have a value"
+                raise InvalidInputError(msg, field=name)
+        keys.append(_key(row, match))
+        first = seen.setdefault(keys[-1], len(keys) - 1)
+        if first != len(keys) - 1:
+            msg = f"rows {first} and {len(keys) - 1} have the same key; which one should win?"
+            raise InvalidInputError(msg, field="rows")
+    return keys
+
+
+def _key(row: Mapping[str, Any], match: tuple[str, ...]) -> Key:
     return tuple(row[name] for name in match)
 
 
-def _refuse_duplicates(keys: Sequence[tuple[Any, ...]]) -> None:
-    seen: dict[tuple[Any, ...], int] = {}
-    for index, key in enumerate(keys):
-        if key in seen:
-            msg = f"rows {seen[key]} and {index} have the same key; which one should win?"
-            raise InvalidInputError(msg, field="rows")
-        seen[key] = index
+def _key_of(instance: object, match: tuple[str, ...]) -> Key:
+    return tuple(getattr(instance, name) for name in match)
 
 
-async def _on_conflict(
-    session: AsyncSession,
-    model: type[T],
-    rows: Sequence[Mapping[str, Any]],
-    match: tuple[str, ...],
+async def _upsert_at_once(
+    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
 ) -> Sequence[T]:
     mapper: Mapper[Any] = inspect(model)
-    statement = _INSERTS[session.get_bind().dialect.name](model)
+    statement = _INSERTS[session.get_bind(model).dialect.name](model)
     statement = statement.on_conflict_do_update(
         index_elements=[mapper.columns[name] for name in match],
         set_=_changes(mapper, rows[0], match, statement.excluded),
     )
     result = await session.scalars(
-        statement.returning(model), list(rows), execution_options={"populate_existing": True}
+        statement.returning(model), rows, execution_options={"render_nulls": True, **_FRESH}
     )
     return result.all()
 
 
 def _changes(
-    mapper: Mapper[Any], row: Mapping[str, Any], match: tuple[str, ...], proposed: Any
+    mapper: Mapper[Any], row: Row, match: tuple[str, ...], proposed: Any
 ) -> dict[str, Any]:
     """Return what an existing row is set to, by column name."""
     changes: dict[str, Any] = {}
-    for prop in mapper.column_attrs:
-        column: Any = prop.columns[0]
+    for attribute in mapper.column_attrs:
+        column = attribute.columns[0]
+        if not isinstance(column, Column) or attribute.key in match:
+            continue
         if column is mapper.version_id_col:
-            changes[column.name] = column + 1
-        elif prop.key in row or (column.onupdate is not None and column.default is not None):
+            # No parameter: asyncmy looks for all of them among the VALUES.
+            changes[column.name] = column + literal_column("1")
+        elif attribute.key in row:
             changes[column.name] = proposed[column.name]
-    key_columns = {mapper.columns[name].name for name in match}
+        elif column.onupdate is not None:
+            changes[column.name] = _on_update(column, proposed)
     # Something must be set, or the database would return nothing.
-    return {
-        name: value for name, value in changes.items() if name not in key_columns
-    } or changes
+    first = mapper.columns[match[0]].name
+    return changes or {first: proposed[first]}
 
 
-async def _locking(
-    session: AsyncSession,
-    model: type[T],
-    rows: Sequence[Mapping[str, Any]],
-    match: tuple[str, ...],
+def _on_update(column: Column[Any], proposed: Any) -> Any:
+    """Return the value that an UPDATE gives the column by itself."""
+    default: Any = column.onupdate
+    if column.default is not None and not default.is_clause_element:
+        return proposed[column.name]  # as fresh as the statement
+    return default.arg(None) if default.is_callable else default.arg
+
+
+async def _upsert_locked(
+    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
 ) -> Sequence[T]:
-    for _ in range(_INSERT_ATTEMPTS):
-        existing = await _lock(session, model, rows, match)
-        missing = [row for row in rows if _key(row, match) not in existing]
-        if await _try_insert(session, model, missing):
-            break
-    mapper: Mapper[Any] = inspect(model)
-    updates = [
-        {**row, **existing[key]} for row in rows if (key := _key(row, match)) in existing
-    ]
-    if updates:
-        statement = mysql.insert(model)
-        changes = _changes(mapper, rows[0], match, statement.inserted)
-        await session.execute(statement.on_duplicate_key_update(changes), updates)
-    found = select(model).where(_matches(mapper, rows, match))
-    result = await session.scalars(found, execution_options={"populate_existing": True})
-    return result.all()
+    stored = await _lock(session, model, rows, match)
+    new = [row for row in rows if _key(row, match) not in stored]
+    outdated = [row for row in rows if _key(row, match) in stored]
+    if new:
+        stored |= await _insert_unless_stored(session, model, new, match)
+        # Somebody else may have been quicker; to rewrite an equal row is needless.
+        outdated += [row for row in new if _differs(stored[_key(row, match)], row)]
+    if outdated:
+        stored |= await _rewrite(session, model, outdated, stored, match)
+    return list(stored.values())
 
 
 async def _lock(
+    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
+) -> dict[Key, T]:
+    """Return the rows that exist, by key, locked."""
+    mapper: Mapper[Any] = inspect(model)
+    columns = [mapper.columns[name] for name in match]
+    statement = select(model).where(any_of(columns, [_key(row, match) for row in rows]))
+    found = await session.scalars(statement.with_for_update(), execution_options=_FRESH)
+    return {_key_of(instance, match): instance for instance in found}
+
+
+async def _insert_unless_stored(
+    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
+) -> dict[Key, T]:
+    """Insert the rows; return them, or those that others inserted meanwhile.
+
+    A plain INSERT would leave a shared lock on what others inserted; two tasks
+    that then want it for themselves wait for each other.
+    """
+    first = inspect(model).primary_key[0]
+    statement = mysql.insert(model).on_duplicate_key_update({first.name: first})
+    await session.execute(statement, rows, execution_options={"render_nulls": True})
+    stored = await _lock(session, model, rows, match)
+    refused = [row for row in rows if _key(row, match) not in stored]
+    if refused:  # by another unique key: this raises the error that says which
+        await session.execute(insert(model), refused)
+    return stored
+
+
+def _differs(instance: object, row: Row) -> bool:
+    return any(getattr(instance, name) != value for name, value in row.items())
+
+
+async def _rewrite(
     session: AsyncSession,
-    model: type[Any],
-    rows: Sequence[Mapping[str, Any]],
+    model: type[T],
+    rows: Sequence[Row],
+    stored: Mapping[Key, T],
     match: tuple[str, ...],
-) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lock the rows that exist; return their primary keys by unique key."""
+) -> dict[Key, T]:
+    """Update rows that are locked, through their primary key."""
     mapper: Mapper[Any] = inspect(model)
     primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    columns = [mapper.columns[name] for name in (*match, *primary)]
-    statement = select(*columns).where(_matches(mapper, rows, match)).with_for_update()
-    width = len(match)
-    return {
-        tuple(row[:width]): dict(zip(primary, row[width:], strict=True))
-        for row in await session.execute(statement)
-    }
-
-
-async def _try_insert(
-    session: AsyncSession, model: type[Any], rows: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Insert; False if somebody else inserted one of the rows meanwhile."""
-    if not rows:
-        return True
-    try:
-        async with session.begin_nested():
-            await session.execute(insert(model), list(rows))
-    except DuplicateKeyError:
-        return False
-    return True
-
-
-def _matches(
-    mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
-) -> ColumnElement[bool]:
-    columns = [mapper.columns[name] for name in match]
-    if len(columns) == 1:
-        return columns[0].in_([row[match[0]] for row in rows])
-    return tuple_(*columns).in_([_key(row, match) for row in rows])
+    complete = [
+        {**row, **{name: getattr(stored[_key(row, match)], name) for name in primary}}
+        for row in rows
+    ]
+    statement = mysql.insert(model)
+    changes = _changes(mapper, rows[0], match, statement.inserted)
+    await session.execute(
+        statement.on_duplicate_key_update(changes),
+        complete,
+        execution_options={"render_nulls": True},
+    )
+    return await _lock(session, model, rows, match)

@@ -8,7 +8,7 @@ from sqlalchemy import Double, cast, func, select, tuple_
 
 from hqt_async_db.models import AccountSnapshot
 from hqt_async_db.repositories.base import BaseRepository
-from hqt_async_db.repositories.queries import criteria_of, given, within
+from hqt_async_db.repositories.queries import given, within
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,7 @@ class AccountSnapshotRepository(BaseRepository[AccountSnapshot]):
         """Return the last snapshot of each account, by account. One SELECT."""
         filters = given(user_id=user_id)
         account, moment = AccountSnapshot.account_id, AccountSnapshot.timestamp
-        newest = select(account, func.max(moment)).where(*criteria_of(self.model, (), filters))
+        newest = select(account, func.max(moment)).where(*self._criteria((), filters))
         is_newest = tuple_(account, moment).in_(newest.group_by(account))
         found = await self.get_many(is_newest, order_by="id", **filters)
         return {snapshot.account_id: snapshot for snapshot in found}

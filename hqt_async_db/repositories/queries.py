@@ -1,33 +1,39 @@
-"""From names and criteria to a SELECT, refused before any SQL runs."""
+"""From names and values to a SELECT, refused before any SQL runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypedDict, TypeVar
 
-from sqlalchemy import ColumnElement, Select, inspect, nulls_last
+from sqlalchemy import JSON, Column, ColumnElement, Select, false, inspect, nulls_last, or_
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, selectinload
 from sqlalchemy.sql.elements import UnaryExpression
-from sqlalchemy.sql.operators import asc_op, desc_op
+from sqlalchemy.sql.operators import asc_op, desc_op, nulls_first_op, nulls_last_op
 from sqlalchemy.sql.roles import ExpressionElementRole
 
 from hqt_async_db.errors import InvalidInputError
-from hqt_async_db.models import validate_values
+from hqt_async_db.models.types import ColumnType
+from hqt_async_db.models.validation import is_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Dialect
     from sqlalchemy.orm import Mapper
     from sqlalchemy.orm.interfaces import ORMOption
 
 T = TypeVar("T")
 
-Criterion: TypeAlias = ColumnElement[bool]
 Ordering: TypeAlias = "str | ColumnElement[Any] | InstrumentedAttribute[Any]"
 OrderBy: TypeAlias = "Ordering | Sequence[Ordering] | None"
+Directed: TypeAlias = "tuple[ColumnElement[Any], bool]"
 Load: TypeAlias = "Sequence[InstrumentedAttribute[Any] | ORMOption]"
 
-_MAX_LIMIT = 2**63 - 1
+# Servers take both as a 32-bit parameter.
+_MAX_LIMIT: Final = 2**31 - 2
+# More would keep the loop busy for over a millisecond.
+_MAX_VALUES: Final = 1000
+_SHOWN: Final = 80
 
 
 class ReadOptions(TypedDict, total=False):
@@ -37,12 +43,14 @@ class ReadOptions(TypedDict, total=False):
         order_by: See :meth:`BaseRepository.get_many`.
         limit: Rows at most.
         offset: Rows to skip.
+        for_update: Lock the rows until the session ends its transaction.
         load: Relationships to load with them.
     """
 
     order_by: OrderBy
     limit: int | None
     offset: int | None
+    for_update: bool
     load: Load
 
 
@@ -55,44 +63,73 @@ def within(
     column: InstrumentedAttribute[Any], start: datetime | None, end: datetime | None
 ) -> list[ColumnElement[bool]]:
     """Return the criteria for times from ``start`` to before ``end``."""
-    return [
-        *([] if start is None else [column >= start]),
-        *([] if end is None else [column < end]),
-    ]
+    first = [] if start is None else [column >= start]
+    return first if end is None else [*first, column < end]
+
+
+# -- criteria --------------------------------------------------------------
 
 
 def criteria_of(
-    model: type[Any], criteria: Iterable[Any], filters: Mapping[str, Any]
+    model: type[Any], criteria: Iterable[Any], filters: Mapping[str, Any], dialect: Dialect
 ) -> list[ColumnElement[bool]]:
     """Return WHERE criteria from SQLAlchemy expressions and keyword equality.
 
-    A keyword with None means IS NULL, a list, tuple or set means IN.
+    A keyword with None means IS NULL; a list, tuple or set means IN, and a
+    None in it IS NULL as well.
     """
-    clauses: list[ColumnElement[bool]] = []
-    for criterion in criteria:
-        if not isinstance(criterion, ExpressionElementRole) or isinstance(criterion, str):
-            msg = (
-                f"a criterion must be an SQLAlchemy expression such as {model.__name__}.id > 1, "
-                f"not {type(criterion).__name__}"
-            )
-            raise InvalidInputError(msg, field="criteria")
-        clauses.append(criterion)  # type: ignore[arg-type]  # checked at run time above
-    clauses += [_equality(model, name, value) for name, value in filters.items()]
+    clauses = [_expression(model, criterion) for criterion in criteria]
+    clauses += [_equality(model, name, value, dialect) for name, value in filters.items()]
     return clauses
 
 
-def _equality(model: type[Any], name: str, value: Any) -> ColumnElement[bool]:
+def _expression(model: type[Any], criterion: Any) -> ColumnElement[bool]:
+    is_expression = isinstance(criterion, ExpressionElementRole) and not isinstance(criterion, str)
+    if not is_expression or _is_relationship(criterion):
+        msg = (
+            f"a criterion must be an SQLAlchemy expression such as {model.__name__}.id > 1, "
+            f"not {type(criterion).__name__}"
+        )
+        raise InvalidInputError(msg, field="criteria")
+    expression: ColumnElement[bool] = criterion
+    return expression
+
+
+def _equality(model: type[Any], name: str, value: Any, dialect: Dialect) -> ColumnElement[bool]:
     column = column_of(model, name)
     if value is None:
         return column.is_(None)
+    if isinstance(column.type, JSON) or isinstance(getattr(column.type, "impl", None), JSON):
+        _refuse(f"{name} holds JSON; compare one of its entries, in a criterion", name)
     if isinstance(value, list | tuple | set | frozenset):
-        return column.in_([_checked(model, name, item) for item in value])
-    equality: ColumnElement[bool] = column == _checked(model, name, value)
+        return _membership(column, value, dialect)
+    return _equals(column, value, dialect)
+
+
+def _equals(
+    column: InstrumentedAttribute[Any], value: Any, dialect: Dialect
+) -> ColumnElement[bool]:
+    equality: ColumnElement[bool] = column == _checked(column, value, dialect)
     return equality
 
 
-def _checked(model: type[Any], name: str, value: Any) -> Any:
-    return validate_values(model, {name: value}, partial=True)[name]
+def _membership(
+    column: InstrumentedAttribute[Any], values: Iterable[Any], dialect: Dialect
+) -> ColumnElement[bool]:
+    wanted = list(values)
+    if len(wanted) > _MAX_VALUES:
+        _refuse(f"{column.key} takes {_MAX_VALUES} values at most, not {len(wanted)}", column.key)
+    checked = [_checked(column, value, dialect) for value in wanted if value is not None]
+    is_any = column.in_(checked) if checked else false()
+    return or_(is_any, column.is_(None)) if len(checked) < len(wanted) else is_any
+
+
+def _checked(column: InstrumentedAttribute[Any], value: Any, dialect: Dialect) -> Any:
+    """Return a value as the column holds it; types that are not ours check nothing."""
+    kind = column.type
+    if is_sql(value) or not isinstance(kind, ColumnType):
+        return value
+    return kind.coerce(value, dialect)
 
 
 def column_of(model: type[Any], name: object) -> InstrumentedAttribute[Any]:
@@ -104,33 +141,42 @@ def column_of(model: type[Any], name: object) -> InstrumentedAttribute[Any]:
     mapper: Mapper[Any] = inspect(model)
     if not isinstance(name, str) or name not in mapper.column_attrs:
         known = ", ".join(sorted(mapper.column_attrs.keys()))
-        msg = f"{model.__name__} has no column {str(name)[:80]!r}; it has {known}"
-        raise InvalidInputError(msg, field=str(name)[:80])
+        shown = str(name)[:_SHOWN]
+        _refuse(f"{model.__name__} has no column {shown!r}; it has {known}", shown)
     attribute: InstrumentedAttribute[Any] = getattr(model, name)
     return attribute
+
+
+def columns_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
+    """Return the attributes of all columns, in their order."""
+    mapper: Mapper[Any] = inspect(model)
+    return [getattr(model, prop.key) for prop in mapper.column_attrs]
 
 
 def primary_key_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
     """Return the attributes of the primary key."""
     mapper: Mapper[Any] = inspect(model)
     return [
-        column_of(model, mapper.get_property_by_column(column).key) for column in mapper.primary_key
+        getattr(model, mapper.get_property_by_column(column).key) for column in mapper.primary_key
     ]
 
 
-def identity_of(model: type[Any], entity_id: Any) -> list[ColumnElement[bool]]:
+def identity_of(model: type[Any], entity_id: Any, dialect: Dialect) -> list[ColumnElement[bool]]:
     """Return the criteria of one primary key, a tuple for a composite one."""
     attributes = primary_key_of(model)
     values = entity_id if isinstance(entity_id, tuple) else (entity_id,)
-    if len(values) != len(attributes) or any(value is None for value in values):
+    unfit = any(value is None or isinstance(value, list | set | dict) for value in values)
+    if unfit or len(values) != len(attributes):
         names = ", ".join(attribute.key for attribute in attributes)
-        msg = f"the primary key of {model.__name__} is ({names}); give a value for each"
-        raise InvalidInputError(msg, field="entity_id")
+        _refuse(f"the primary key of {model.__name__} is ({names}); give a value for each", names)
     pairs = zip(attributes, values, strict=True)
-    return [_equality(model, attribute.key, value) for attribute, value in pairs]
+    return [_equals(attribute, value, dialect) for attribute, value in pairs]
 
 
-def orderings_of(model: type[Any], order_by: OrderBy) -> list[tuple[ColumnElement[Any], bool]]:
+# -- order -----------------------------------------------------------------
+
+
+def orderings_of(model: type[Any], order_by: OrderBy) -> list[Directed]:
     """Return (expression, descending) for each part of ``order_by``.
 
     Args:
@@ -144,50 +190,66 @@ def orderings_of(model: type[Any], order_by: OrderBy) -> list[tuple[ColumnElemen
     return [_ordering(model, part) for part in parts]
 
 
-def _ordering(model: type[Any], part: Any) -> tuple[ColumnElement[Any], bool]:
+def _ordering(model: type[Any], part: Any) -> Directed:
     if isinstance(part, str):
         return column_of(model, part.removeprefix("-")).expression, part.startswith("-")
-    if isinstance(part, UnaryExpression) and part.modifier in (asc_op, desc_op):
-        return part.element, part.modifier is desc_op
-    if isinstance(part, InstrumentedAttribute):
-        if isinstance(part.property, RelationshipProperty):
-            msg = f"{part} is a relationship; order by one of its columns"
-            raise InvalidInputError(msg, field="order_by")
-        return part.expression, False
-    if isinstance(part, ColumnElement):
-        return part, False
-    msg = f"order_by takes field names and column expressions, not {type(part).__name__}"
-    raise InvalidInputError(msg, field="order_by")
+    descending = False
+    while isinstance(part, UnaryExpression) and part.modifier in (asc_op, desc_op, nulls_last_op):
+        descending = descending or part.modifier is desc_op
+        part = part.element
+    if isinstance(part, UnaryExpression) and part.modifier is nulls_first_op:
+        _refuse("NULLs always come last; leave nulls_first() out", "order_by")
+    expression = part.expression if isinstance(part, InstrumentedAttribute) else part
+    if _is_relationship(part) or not isinstance(expression, ColumnElement):
+        kind = "a relationship" if _is_relationship(part) else type(part).__name__
+        _refuse(f"order_by takes field names and column expressions, not {kind}", "order_by")
+    if isinstance(expression, Column) and expression.table not in inspect(model).tables:
+        _refuse(f"{expression} is no column of {model.__name__}", "order_by")
+    return expression, descending
 
 
-def ordered(
-    statement: Select[Any], orderings: Iterable[tuple[ColumnElement[Any], bool]], dialect: str
-) -> Select[Any]:
+def with_tie_break(model: type[Any], orderings: Iterable[Directed]) -> list[Directed]:
+    """Add the primary key, so that the order of any two rows is certain.
+
+    It goes down where all else does, so that one index serves both.
+    """
+    complete = list(orderings)
+    known = {expression for expression, _ in complete}
+    descending = bool(complete) and all(down for _, down in complete)
+    keys = [attribute.expression for attribute in primary_key_of(model)]
+    return complete + [(key, descending) for key in keys if key not in known]
+
+
+def ordered(statement: Select[Any], orderings: Iterable[Directed], dialect: Dialect) -> Select[Any]:
     """Add ORDER BY with NULLs last, whatever the backend's own habit."""
     for expression, descending in orderings:
         directed = expression.desc() if descending else expression.asc()
         if not getattr(expression, "nullable", True):
             statement = statement.order_by(directed)
-        elif dialect in ("mysql", "mariadb"):
+        elif dialect.name in ("mysql", "mariadb"):
             statement = statement.order_by(expression.is_(None), directed)
         else:
             statement = statement.order_by(nulls_last(directed))
     return statement
 
 
-def sliced(statement: Select[Any], limit: int | None, offset: int | None) -> Select[Any]:
+# -- the rest --------------------------------------------------------------
+
+
+def sliced(statement: Select[Any], limit: int | None, offset: int | None = None) -> Select[Any]:
     """Add LIMIT and OFFSET."""
-    for name, value in (("limit", limit), ("offset", offset)):
-        if value is not None and not _is_count(value):
-            msg = f"{name} must be an integer of at least 0"
-            raise InvalidInputError(msg, field=name)
     if limit is not None:
-        statement = statement.limit(limit)
-    return statement if offset is None else statement.offset(offset)
+        statement = statement.limit(require_count("limit", limit))
+    return statement if offset is None else statement.offset(require_count("offset", offset))
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_LIMIT
+def require_count(name: str, value: Any, *, at_least: int = 0) -> int:
+    """Return ``value`` if it is a number of rows."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number or not at_least <= value <= _MAX_LIMIT:
+        _refuse(f"{name} must be an integer from {at_least} to {_MAX_LIMIT}", name)
+    count: int = value
+    return count
 
 
 def loaded(model: type[Any], statement: Select[Any], load: Load) -> Select[Any]:
@@ -199,18 +261,24 @@ def loaded(model: type[Any], statement: Select[Any], load: Load) -> Select[Any]:
         load: Relationship attributes (``User.strategies``), or loader options
             of SQLAlchemy for paths of several steps.
     """
-    if isinstance(load, InstrumentedAttribute | str):
-        msg = f"load takes a sequence: load=({model.__name__}.attribute,)"
-        raise InvalidInputError(msg, field="load")
-    for part in load:
-        if isinstance(part, InstrumentedAttribute):
-            if not isinstance(part.property, RelationshipProperty):
-                msg = f"{part} is no relationship, so there is nothing to load"
-                raise InvalidInputError(msg, field="load")
-            statement = statement.options(selectinload(part))
-        elif hasattr(part, "process_compile_state"):
-            statement = statement.options(part)
-        else:
-            msg = f"load takes relationships such as {model.__name__}.attribute"
-            raise InvalidInputError(msg, field="load")
-    return statement
+    if not isinstance(load, list | tuple):
+        _refuse(f"load takes a tuple: load=({model.__name__}.attribute,)", "load")
+    return statement.options(*(_option(model, part) for part in load)) if load else statement
+
+
+def _option(model: type[Any], part: Any) -> Any:
+    if hasattr(part, "process_compile_state"):
+        return part
+    if not _is_relationship(part) or not issubclass(model, part.class_):
+        _refuse(f"load takes relationships of {model.__name__}, or loader options", "load")
+    return selectinload(part)
+
+
+def _is_relationship(part: Any) -> bool:
+    return isinstance(part, InstrumentedAttribute) and isinstance(
+        part.property, RelationshipProperty
+    )
+
+
+def _refuse(message: str, field: str) -> NoReturn:
+    raise InvalidInputError(message, field=field)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from sqlalchemy import or_
 
@@ -82,7 +82,10 @@ class UserSettingRepository(BaseRepository[UserSetting]):
         The row is locked meanwhile. Two SELECTs and one UPDATE, in one
         transaction; one INSERT more for a user without preferences.
         """
-        async with self._in_transaction() as repository:
+
+        async def set_locked(repository: Self) -> UserSetting:
             stored = await repository.get_or_default(user_id)
             locked = await repository.get_one(id=stored.id, for_update=True)
             return await repository.update(locked, settings={**locked.settings, name: value})
+
+        return await self._transact(set_locked)

@@ -1,0 +1,99 @@
+"""Writing an instance that belongs to no session, without touching it first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Delete, delete, inspect
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
+
+from hqt_async_db.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import InstanceState
+
+
+def twin_of(instance: Any) -> Any:
+    """Return a detached copy of an instance, as it was loaded.
+
+    Attaching the user's own object to a session, even for a moment, would
+    let two tasks that update it at once meet inside of it.
+
+    Raises:
+        InvalidInputError: The instance was never stored, belongs to an open
+            session, or lost its values in a rollback.
+    """
+    state = _detached_state(instance)
+    mapper, changed = state.mapper, pending_values(instance)
+    twin = mapper.class_manager.new_instance()
+    for column, value in zip(mapper.primary_key, state.identity or (), strict=True):
+        set_committed_value(twin, mapper.get_property_by_column(column).key, value)
+    make_transient_to_detached(twin)
+    for attribute in mapper.column_attrs:
+        if attribute.key in instance.__dict__ and attribute.key not in changed:
+            set_committed_value(twin, attribute.key, instance.__dict__[attribute.key])
+    return twin
+
+
+def pending_values(instance: Any) -> dict[str, Any]:
+    """Return the column values that were assigned since the last load."""
+    state = inspect(instance)
+    return {
+        attribute.key: instance.__dict__.get(attribute.key)
+        for attribute in state.mapper.column_attrs
+        if state.attrs[attribute.key].history.has_changes()
+    }
+
+
+def adopt(instance: Any, twin: Any) -> None:
+    """Give an instance the values that its twin was stored with."""
+    for attribute in inspect(instance).mapper.column_attrs:
+        if attribute.key in twin.__dict__:
+            set_loaded(instance, attribute.key, twin.__dict__[attribute.key])
+
+
+def set_loaded(instance: Any, name: str, value: Any) -> None:
+    """Set a value as if it had been loaded; what tracks changes in it is told."""
+    if instance.__dict__.get(name, instance) is not value:
+        # A value that tracks its own changes learns its row on assignment only.
+        setattr(instance, name, value)
+    set_committed_value(instance, name, instance.__dict__[name])
+
+
+def delete_statement(instance: Any) -> Delete:
+    """Return the DELETE of the row, in the version that was read.
+
+    Raises:
+        InvalidInputError: As for :func:`twin_of`.
+    """
+    state = _detached_state(instance)
+    return delete(state.mapper).where(*row_criteria(state))
+
+
+def row_criteria(state: InstanceState[Any]) -> list[Any]:
+    """Return the criteria for the row of an instance, in the version it has."""
+    mapper = state.mapper
+    criteria = [
+        column == value
+        for column, value in zip(mapper.primary_key, state.identity or (), strict=True)
+    ]
+    version = mapper.version_id_col
+    if version is not None:
+        criteria.append(version == state.dict[mapper.get_property_by_column(version).key])
+    return criteria
+
+
+def _detached_state(instance: Any) -> InstanceState[Any]:
+    state: InstanceState[Any] = inspect(instance)
+    model = type(instance).__name__
+    if state.key is None:
+        msg = f"this {model} was never stored; create() it first"
+        raise InvalidInputError(msg, field="instance")
+    if state.session is not None:
+        msg = f"this {model} belongs to an open session; use a repository bound to that session"
+        raise InvalidInputError(msg, field="instance")
+    if state.expired_attributes:
+        msg = f"this {model} lost its values in a rollback; read it again"
+        raise InvalidInputError(msg, field="instance")
+    return state

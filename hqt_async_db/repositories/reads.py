@@ -1,0 +1,359 @@
+"""The verbs that read."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from sqlalchemy import Column, ColumnElement, Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from hqt_async_db.errors import InvalidInputError, MultipleRecordsFoundError, RecordNotFoundError
+from hqt_async_db.repositories.bound import Bound, ModelT
+from hqt_async_db.repositories.pages import Keyset, Page
+from hqt_async_db.repositories.queries import (
+    Load,
+    OrderBy,
+    column_of,
+    columns_of,
+    identity_of,
+    loaded,
+    ordered,
+    orderings_of,
+    primary_key_of,
+    require_count,
+    sliced,
+    with_tie_break,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Row
+
+    from hqt_async_db.connection.executors import Executor
+    from hqt_async_db.connection.streams import RowStream
+
+
+class Reads(Bound[ModelT]):
+    """Reading one row, many rows, pages, columns and streams."""
+
+    async def get_by_id(
+        self, entity_id: Any, *, load: Load = (), for_update: bool = False
+    ) -> ModelT | None:
+        """Return the row with this primary key, or None.
+
+        One SELECT, and one more for each of ``load``. Bound to a session,
+        rows written earlier in its transaction are visible.
+
+        Args:
+            entity_id: The primary key; a tuple where it is composite.
+            load: Relationships to load with it.
+            for_update: Lock the row until the session ends its transaction.
+
+        Raises:
+            InvalidInputError: The key does not fit the model; nothing ran.
+        """
+        criteria = identity_of(self.model, entity_id, self._dialect)
+        found = await self._instances(
+            select(self.model).where(*criteria), load=load, for_update=for_update
+        )
+        return found[0] if found else None
+
+    async def get_one(
+        self,
+        *criteria: ColumnElement[bool],
+        load: Load = (),
+        for_update: bool = False,
+        **filters: Any,
+    ) -> ModelT:
+        """Return the one row that matches. One SELECT.
+
+        Raises:
+            RecordNotFoundError: None does.
+            MultipleRecordsFoundError: More than one does.
+        """
+        found = await self.get_one_or_none(*criteria, load=load, for_update=for_update, **filters)
+        if found is None:
+            msg = f"there is no {self._described(criteria, filters)}"
+            raise RecordNotFoundError(msg)
+        return found
+
+    async def get_one_or_none(
+        self,
+        *criteria: ColumnElement[bool],
+        load: Load = (),
+        for_update: bool = False,
+        **filters: Any,
+    ) -> ModelT | None:
+        """Return the one row that matches, or None. One SELECT.
+
+        Raises:
+            MultipleRecordsFoundError: More than one does.
+        """
+        statement = self._select(criteria, filters).limit(2)
+        found = await self._instances(statement, load=load, for_update=for_update)
+        if len(found) > 1:
+            msg = f"there is more than one {self._described(criteria, filters)}"
+            raise MultipleRecordsFoundError(msg)
+        return found[0] if found else None
+
+    async def get_all(
+        self,
+        *,
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        load: Load = (),
+    ) -> list[ModelT]:
+        """Return all rows, by primary key unless ``order_by`` says otherwise.
+
+        For tables that may be large use :meth:`page` or :meth:`stream`.
+        """
+        return await self.get_many(order_by=order_by, limit=limit, offset=offset, load=load)
+
+    async def get_many(
+        self,
+        *criteria: ColumnElement[bool],
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        for_update: bool = False,
+        load: Load = (),
+        **filters: Any,
+    ) -> list[ModelT]:
+        """Return the rows that match.
+
+        One SELECT, and one more for each of ``load`` (per 500 rows).
+
+        Args:
+            criteria: SQLAlchemy expressions, all of which must hold.
+            order_by: Field name, ``-name`` for descending, a column or an
+                ordering expression, or a sequence of these; NULLs come last.
+                The primary key breaks ties.
+            limit: Rows at most.
+            offset: Rows to skip.
+            for_update: Lock the rows until the session ends its transaction.
+            load: Relationships to load with them.
+            filters: Keyword equality; None is IS NULL, a list is IN.
+
+        Raises:
+            InvalidInputError: A name, a value, the limit or the offset is
+                refused; nothing ran.
+        """
+        statement = self._sorted(self._select(criteria, filters), order_by)
+        return await self._instances(
+            sliced(statement, limit, offset), load=load, for_update=for_update
+        )
+
+    async def get_many_and_count(
+        self,
+        *criteria: ColumnElement[bool],
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        load: Load = (),
+        **filters: Any,
+    ) -> tuple[list[ModelT], int]:
+        """Return one slice of the rows that match, and how many there are.
+
+        Two statements (a window count would make the slice slow), in one
+        snapshot with the manager.
+        """
+        statement = self._sorted(self._select(criteria, filters), order_by)
+        statement = loaded(self.model, sliced(statement, limit, offset), load)
+        async with self._executor.reading() as executor:
+            items = await executor.fetch_instances(statement)
+            counted = await executor.fetch(self._count(criteria, filters))
+        return items, counted[0][0]
+
+    async def page(
+        self,
+        *criteria: ColumnElement[bool],
+        order_by: OrderBy = None,
+        limit: int = 50,
+        after: str | None = None,
+        load: Load = (),
+        **filters: Any,
+    ) -> Page[ModelT]:
+        """Return one page and the cursor of the next.
+
+        Deep pages cost as little as the first (keyset pagination), and rows
+        inserted meanwhile neither repeat nor hide others. One SELECT.
+
+        Args:
+            criteria: As for :meth:`get_many`.
+            order_by: Columns, by name or attribute; the primary key is added.
+            limit: Rows per page, at least 1.
+            after: ``next_cursor`` of the page before.
+            load: Relationships to load.
+            filters: As for :meth:`get_many`.
+
+        Raises:
+            InvalidInputError: As for :meth:`get_many`, or the cursor is
+                damaged or was made for another order.
+        """
+        keyset = Keyset(self.model, order_by)
+        # The cursor needs what the database sorted by; an instance that the
+        # session held before may be older.
+        statement = select(self.model, *keyset.columns).where(*self._criteria(criteria, filters))
+        if after is not None:
+            statement = statement.where(keyset.after(after, self._dialect))
+        statement = ordered(statement, keyset.orderings, self._dialect)
+        statement = statement.limit(require_count("limit", limit, at_least=1) + 1)
+        async with self._reading_with(load) as executor:
+            found = await executor.fetch(loaded(self.model, statement, load))
+        items = [row[0] for row in found[:limit]]
+        return Page(items, keyset.cursor(found[limit - 1][1:]) if len(found) > limit else None)
+
+    @overload
+    async def rows(
+        self,
+        *columns: InstrumentedAttribute[Any] | ColumnElement[Any] | str,
+        criteria: Iterable[ColumnElement[bool]] = (),
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        as_dicts: Literal[False] = False,
+        **filters: Any,
+    ) -> list[Row[Any]]: ...
+
+    @overload
+    async def rows(
+        self,
+        *columns: InstrumentedAttribute[Any] | ColumnElement[Any] | str,
+        criteria: Iterable[ColumnElement[bool]] = (),
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        as_dicts: Literal[True],
+        **filters: Any,
+    ) -> list[dict[str, Any]]: ...
+
+    async def rows(
+        self,
+        *columns: InstrumentedAttribute[Any] | ColumnElement[Any] | str,
+        criteria: Iterable[ColumnElement[bool]] = (),
+        order_by: OrderBy = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        as_dicts: bool = False,
+        **filters: Any,
+    ) -> list[Row[Any]] | list[dict[str, Any]]:
+        """Return chosen columns as named tuples, without making instances.
+
+        One SELECT, a fraction of the work of :meth:`get_many`.
+
+        Args:
+            columns: Names, attributes or expressions; none means all columns.
+            criteria: SQLAlchemy expressions, all of which must hold.
+            order_by: As for :meth:`get_many`; beside an expression such as
+                ``func.count()`` no primary key is added.
+            limit: Rows at most.
+            offset: Rows to skip.
+            as_dicts: Return dictionaries by column name instead.
+            filters: As for :meth:`get_many`.
+        """
+        statement = self._select_columns(columns, criteria, filters, order_by)
+        statement = sliced(statement, limit, offset)
+        if as_dicts:
+            return await self._executor.fetch_dicts(statement)
+        return await self._executor.fetch(statement)
+
+    def stream(
+        self,
+        *criteria: ColumnElement[bool],
+        columns: Sequence[InstrumentedAttribute[Any] | ColumnElement[Any] | str] = (),
+        entities: bool = False,
+        order_by: OrderBy = None,
+        **filters: Any,
+    ) -> RowStream[Any]:
+        """Return the rows one by one: constant memory, however many.
+
+        With the manager they come from one snapshot; with a session, from
+        its transaction. Use it in ``async with``, or iterate at once.
+
+        Args:
+            criteria: As for :meth:`get_many`.
+            columns: As for :meth:`rows`; none means all columns.
+            entities: Yield instances instead of named tuples (slower).
+            order_by: As for :meth:`rows`.
+            filters: As for :meth:`get_many`.
+        """
+        if not entities:
+            statement = self._select_columns(columns, criteria, filters, order_by)
+            return self._executor.stream(statement, entities=False)
+        if columns:
+            msg = "columns and entities exclude each other: an instance has all columns"
+            raise InvalidInputError(msg, field="columns")
+        statement = self._sorted(self._select(criteria, filters), order_by)
+        return self._executor.stream(statement, entities=True)
+
+    async def exists(self, *criteria: ColumnElement[bool], **filters: Any) -> bool:
+        """Tell whether any row matches. One SELECT, which reads one row at most."""
+        statement = select(*primary_key_of(self.model)).where(*self._criteria(criteria, filters))
+        return bool(await self._executor.fetch(statement.limit(1)))
+
+    async def count(self, *criteria: ColumnElement[bool], **filters: Any) -> int:
+        """Return how many rows match. One SELECT, which reads all of them."""
+        counted = await self._executor.fetch(self._count(criteria, filters))
+        return int(counted[0][0])
+
+    # -- statements --------------------------------------------------------
+
+    def _select(
+        self, criteria: Iterable[ColumnElement[bool]], filters: Mapping[str, Any]
+    ) -> Select[Any]:
+        return select(self.model).where(*self._criteria(criteria, filters))
+
+    def _count(
+        self, criteria: Iterable[ColumnElement[bool]], filters: Mapping[str, Any]
+    ) -> Select[Any]:
+        statement = select(func.count()).select_from(self.model)
+        return statement.where(*self._criteria(criteria, filters))
+
+    def _select_columns(
+        self,
+        columns: Iterable[Any],
+        criteria: Iterable[ColumnElement[bool]],
+        filters: Mapping[str, Any],
+        order_by: OrderBy,
+    ) -> Select[Any]:
+        chosen = [column_of(self.model, c) if isinstance(c, str) else c for c in columns]
+        for column in chosen:
+            if not isinstance(column, ColumnElement | InstrumentedAttribute):
+                msg = f"a column is a name or an expression, not {type(column).__name__}"
+                raise InvalidInputError(msg, field="columns")
+        statement = select(*(chosen or columns_of(self.model)))
+        statement = statement.select_from(self.model).where(*self._criteria(criteria, filters))
+        # The primary key beside an aggregate would be an error.
+        is_plain = all(isinstance(column, InstrumentedAttribute | Column) for column in chosen)
+        return self._sorted(statement, order_by, tie_break=is_plain)
+
+    def _sorted(
+        self, statement: Select[Any], order_by: OrderBy, *, tie_break: bool = True
+    ) -> Select[Any]:
+        orderings = orderings_of(self.model, order_by)
+        complete = with_tie_break(self.model, orderings) if tie_break else orderings
+        return ordered(statement, complete, self._dialect)
+
+    async def _instances(
+        self, statement: Select[Any], *, load: Load = (), for_update: bool = False
+    ) -> list[ModelT]:
+        statement = loaded(self.model, statement, load)
+        if for_update:
+            if self._executor.is_one_shot:
+                msg = "for_update locks until a session ends; use a repository bound to a session"
+                raise InvalidInputError(msg, field="for_update")
+            statement = statement.with_for_update().execution_options(populate_existing=True)
+        async with self._reading_with(load) as executor:
+            return await executor.fetch_instances(statement)
+
+    @asynccontextmanager
+    async def _reading_with(self, load: Load) -> AsyncIterator[Executor]:
+        """Lend an executor; several statements must see one state."""
+        if not load:
+            yield self._executor
+            return
+        async with self._executor.reading() as executor:
+            yield executor

@@ -1,0 +1,288 @@
+"""The verbs that write."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from sqlalchemy import ColumnElement, delete, select, update
+
+from hqt_async_db.connection.pacing import paced
+from hqt_async_db.connection.upserts import require_unique_key, upsert_rows
+from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRecordsFoundError
+from hqt_async_db.models import validate_values
+from hqt_async_db.models.validation import is_sql
+from hqt_async_db.repositories.bound import Bound, ModelT
+from hqt_async_db.repositories.queries import identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Select
+
+    from hqt_async_db.connection.executors import SessionExecutor
+
+
+class Writes(Bound[ModelT]):
+    """Writing one row or many, and rows that may exist already."""
+
+    async def create(self, **values: Any) -> ModelT:
+        """Insert one row and return it, with its key and defaults.
+
+        One INSERT; with the manager also its commit. Bound to a session,
+        related instances may be given too (``user=user``).
+
+        Raises:
+            InvalidInputError: A name or a value is refused; nothing ran.
+            DuplicateKeyError: A row with the same unique key exists.
+            ForeignKeyViolationError: A referenced row does not exist.
+        """
+        checked = self._checked(values, partial=False, relationships=True)
+        instance = self.model(**checked)
+        await self._executor.insert(instance)
+        return instance
+
+    async def update(self, instance: ModelT, **values: Any) -> ModelT:
+        """Store the values and set them on the instance, which is returned.
+
+        One UPDATE of what changes, and none if nothing does. With the manager
+        it goes by primary key, what was assigned to the instance before is
+        stored too, and the instance is touched only once the commit succeeded.
+
+        Raises:
+            InvalidInputError: A name or a value is refused, or the instance
+                belongs to no session or to another one; nothing ran.
+            StaleRecordError: The row was changed or deleted meanwhile.
+        """
+        self._require_instance(instance)
+        checked = self._checked(values, partial=True, relationships=True)
+        await self._executor.update(instance, checked)
+        return instance
+
+    async def delete(self, instance: ModelT) -> None:
+        """Delete the row of an instance; the schema's ON DELETE applies.
+
+        One DELETE.
+
+        Raises:
+            StaleRecordError: The row was deleted meanwhile, or changed in a
+                table that counts versions.
+            ForeignKeyViolationError: Rows that must not vanish refer to it.
+        """
+        self._require_instance(instance)
+        await self._executor.delete(instance)
+
+    async def delete_by_id(self, entity_id: Any) -> bool:
+        """Delete the row with this primary key; tell whether there was one.
+
+        One DELETE.
+        """
+        statement = delete(self.model).where(*identity_of(self.model, entity_id, self._dialect))
+        return await self._executor.write(statement, self._mapper) > 0
+
+    async def get_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **filters: Any
+    ) -> tuple[ModelT, bool]:
+        """Return the row that matches, or create it; tell whether it was.
+
+        Safe against another task or process that creates it at once, where
+        ``filters`` cover a unique key. One SELECT; for a new row one INSERT
+        in a savepoint.
+
+        Args:
+            defaults: Further values of a new row.
+            filters: Keyword equality, and values of a new row.
+
+        Raises:
+            InvalidInputError: A name or a value is refused, or a new row
+                would not match the filters; nothing ran.
+            MultipleRecordsFoundError: More than one row matches.
+        """
+        further = dict(defaults or {})
+        if not filters or further.keys() & filters.keys():
+            msg = "get_or_create needs filters, which defaults must not repeat"
+            raise InvalidInputError(msg, field="defaults" if filters else "filters")
+        values = self._checked({**filters, **further}, partial=False)
+        statement = select(self.model).where(*self._criteria((), filters)).limit(2)
+        return await self._executor.transact(
+            partial(self._get_or_insert, statement, values, filters)
+        )
+
+    async def _get_or_insert(
+        self,
+        statement: Select[Any],
+        values: Mapping[str, Any],
+        filters: Mapping[str, Any],
+        executor: SessionExecutor,
+    ) -> tuple[ModelT, bool]:
+        found = await executor.fetch_instances(statement)
+        if not found:
+            instance = self.model(**values)
+            try:
+                async with executor.session.begin_nested():
+                    await executor.insert(instance)
+            except DuplicateKeyError:
+                found = await executor.fetch_instances(statement)
+                if not found:  # it is another unique key that exists
+                    raise
+            else:
+                return instance, True
+        if len(found) > 1:
+            msg = f"there is more than one {self._described((), filters)}"
+            raise MultipleRecordsFoundError(msg)
+        return found[0], False
+
+    async def upsert(self, match_fields: Sequence[str], **values: Any) -> ModelT:
+        """Insert the row, or update the one with the same unique key.
+
+        Atomic. An existing row keeps the fields that are not given; its
+        version goes up. One statement on SQLite and PostgreSQL; on MySQL and
+        MariaDB three in one transaction, the first of which locks the row.
+
+        Args:
+            match_fields: The fields of a unique key, all among ``values``.
+            values: A complete row.
+
+        Raises:
+            InvalidInputError: ``match_fields`` is no unique key, or a value
+                is refused; nothing ran.
+            DuplicateKeyError: Another row has another unique key of these
+                values.
+        """
+        return (await self.upsert_many([values], match_fields))[0]
+
+    async def upsert_many(
+        self, rows: Iterable[Mapping[str, Any]], match_fields: Sequence[str]
+    ) -> list[ModelT]:
+        """Insert each row, or update the one with the same unique key.
+
+        As :meth:`upsert`, in one transaction and few statements.
+
+        Args:
+            rows: Complete rows by field name.
+            match_fields: The fields of a unique key.
+
+        Returns:
+            The instances, in the order of the rows.
+
+        Raises:
+            InvalidInputError: ``match_fields`` is no unique key, two rows
+                have the same key, or a row is refused; nothing ran.
+        """
+        match = require_unique_key(self.model, match_fields)
+        checked = await self._checked_rows(rows)
+        if not checked:
+            return []
+        return await self._executor.transact(
+            lambda executor: upsert_rows(executor.session, self.model, checked, match)
+        )
+
+    @overload
+    async def create_many(
+        self, rows: Iterable[Mapping[str, Any]], *, returning: Literal[False] = False
+    ) -> int: ...
+
+    @overload
+    async def create_many(
+        self, rows: Iterable[Mapping[str, Any]], *, returning: Literal[True]
+    ) -> list[ModelT]: ...
+
+    async def create_many(
+        self, rows: Iterable[Mapping[str, Any]], *, returning: bool = False
+    ) -> int | list[ModelT]:
+        """Insert many rows, all or none; return how many, or the instances.
+
+        About one statement per hundred rows; with the manager, one
+        transaction. The rows need not have the same fields.
+
+        Args:
+            rows: Values by field name; any iterable.
+            returning: Return the instances, with keys and defaults, in the
+                order of the rows.
+
+        Raises:
+            InvalidInputError: A row is refused; ``field`` says which column,
+                the message which row. Nothing ran.
+        """
+        checked = await self._checked_rows(rows)
+        if not checked:
+            return [] if returning else 0
+        stored = await self._executor.bulk_insert(self.model, checked, returning=returning)
+        return stored if returning else len(checked)
+
+    async def update_many(
+        self, *criteria: ColumnElement[bool], values: Mapping[str, Any], **filters: Any
+    ) -> int:
+        """Set the same values on all rows that match; return how many.
+
+        One UPDATE. A value may be an expression: ``{"balance":
+        Account.balance - 10}`` is atomic. Versions go up. Instances that the
+        session holds are read again, with one SELECT.
+
+        Raises:
+            InvalidInputError: No criterion, no value, or one is refused.
+        """
+        clauses = self._some_criteria("update_many", criteria, filters)
+        checked = self._checked(values, partial=True)
+        if not checked:
+            msg = "values is empty, so there is nothing to set"
+            raise InvalidInputError(msg, field="values")
+        version = self._mapper.version_id_col
+        if version is not None:
+            checked[self._mapper.get_property_by_column(version).key] = version + 1
+        statement = update(self.model).where(*clauses).values(checked)
+        return await self._executor.write(statement, self._mapper)
+
+    async def delete_many(self, *criteria: ColumnElement[bool], **filters: Any) -> int:
+        """Delete all rows that match; return how many. One DELETE.
+
+        Raises:
+            InvalidInputError: No criterion was given.
+        """
+        clauses = self._some_criteria("delete_many", criteria, filters)
+        return await self._executor.write(delete(self.model).where(*clauses), self._mapper)
+
+    # -- refusing ----------------------------------------------------------
+
+    def _checked(
+        self, values: Mapping[str, Any], *, partial: bool, relationships: bool = False
+    ) -> dict[str, Any]:
+        return validate_values(
+            self._mapper.class_,
+            values,
+            partial=partial,
+            relationships=relationships and not self._executor.is_one_shot,
+            dialect=self._dialect,
+        )
+
+    async def _checked_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        checked: list[dict[str, Any]] = []
+        async for row in paced(rows):
+            try:
+                checked.append(self._checked(row, partial=False))
+                _refuse_expressions(checked[-1])
+            except InvalidInputError as error:
+                msg = f"row {len(checked)}: {error}"
+                raise InvalidInputError(msg, field=error.field) from None
+        return checked
+
+    def _some_criteria(
+        self, verb: str, criteria: Sequence[ColumnElement[bool]], filters: Mapping[str, Any]
+    ) -> list[ColumnElement[bool]]:
+        clauses = self._criteria(criteria, filters)
+        if not clauses:
+            msg = f"{verb} without a criterion would touch every row; pass sqlalchemy.true() if so"
+            raise InvalidInputError(msg, field="criteria")
+        return clauses
+
+    def _require_instance(self, instance: object) -> None:
+        if not isinstance(instance, self.model):
+            msg = f"expected a {self.model.__name__}, not {type(instance).__name__}"
+            raise InvalidInputError(msg, field="instance")
+
+
+def _refuse_expressions(row: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+        if is_sql(value):
+            msg = f"{name} is an SQL expression; use create() or update_many() for that"
+            raise InvalidInputError(msg, field=name)
