@@ -39,7 +39,7 @@ def _describe(difference: tuple[Any, ...]) -> str:
 
 
 def _name(difference: tuple[Any, ...]) -> str:
-    item = difference[-1]
+    item = next(part for part in reversed(difference) if hasattr(part, "name"))
     table = difference[2] if "column" in difference[0] else getattr(item, "table", None)
     owner = getattr(table, "name", table)
     return str(item.name) if owner is None or owner == item.name else f"{owner}.{item.name}"

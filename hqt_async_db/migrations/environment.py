@@ -19,15 +19,13 @@ from hqt_async_db.migrations import cooperation
 from hqt_async_db.migrations.rendering import compare_type, render_item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from alembic.runtime.migration import MigrationContext, RevisionStep
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
     from sqlalchemy.schema import SchemaItem
     from sqlalchemy.sql.compiler import DDLCompiler
-
-    Steps = Callable[[str | None], list[RevisionStep]]
 
 VERSION_TABLE: Final = "alembic_version"
 
@@ -139,7 +137,8 @@ def run_steps(connection: Connection, scripts: ScriptDirectory, steps: list[Revi
             with environment.begin_transaction():
                 environment.run_migrations()
         except Exception as error:
-            _raise_cancellation_behind(error)
+            if connection.invalidated:
+                _raise_cancellation_behind(error)
             if watched.running is None:
                 raise
             if is_safe or not isinstance(error, DBAPIError):

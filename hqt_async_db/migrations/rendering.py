@@ -59,8 +59,10 @@ def render_item(kind: str, item: object, context: AutogenContext) -> str | Liter
     if write is None:
         msg = f"{__name__} cannot write {type(item).__name__} out as plain SQLAlchemy types"
         raise NotImplementedError(msg)
-    context.imports.add(_MYSQL_IMPORT)
-    return write(item)
+    written = write(item)
+    if "mysql" in written or written.startswith("text("):
+        context.imports.add(_MYSQL_IMPORT)
+    return written
 
 
 def compare_type(

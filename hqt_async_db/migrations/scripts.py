@@ -110,8 +110,8 @@ def refuse_unknown(scripts: ScriptDirectory, current: str | None) -> None:
     if current is not None and current not in known:
         msg = (
             f"the database is at revision {current}, which this version of hqt-async-db does "
-            f"not know (its newest is {head_of(scripts)}); a newer version made this schema: "
-            "install that version, or restore a backup from before the upgrade"
+            f"not know (its newest is {head_of(scripts)}); a newer version, or another program, "
+            "made this schema: install that version, or restore a backup from before"
         )
         raise SchemaMismatchError(msg)
 
@@ -124,10 +124,13 @@ def upgrade_steps(scripts: ScriptDirectory, target: str, current: str | None) ->
     """
     with _refusing("upgrade", target, current):
         # "()" rather than None: a relative target counts from the very base.
-        found = scripts.iterate_revisions(target, current or (), implicit_base=True)
+        found = list(scripts.iterate_revisions(target, current or (), implicit_base=True))
+        if not found and resolve(scripts, target) != current:
+            msg = "it is below; downgrade instead"
+            raise RevisionError(msg)
         return [
             MigrationStep.upgrade_from_script(scripts.revision_map, script)
-            for script in reversed(list(found))
+            for script in reversed(found)
         ]
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
-from hqt_async_db import migrations
+from hqt_async_db import DatabaseManager, migrations
 from hqt_async_db.errors import HqtDbError, InvalidInputError, SchemaMismatchError
 from tests.migrations.schemas import schema_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.fixtures.managers import MakeDb
     from tests.migrations.conftest import AddRevision
 
@@ -50,6 +53,11 @@ async def test_going_up_and_down_step_by_step(make_db: MakeDb, add_revision: Add
     assert await migrations.current(db) == "hqt_0001"
     before = await schema_of(db.engine)
     assert [entry.revision for entry in await migrations.upgrade(db)] == [first, second]
+    for below in (first, "base"):
+        with pytest.raises(InvalidInputError, match="downgrade instead"):
+            await migrations.upgrade(db, below)
+    with pytest.raises(InvalidInputError):
+        await migrations.downgrade(db, "+1")
     undone = await migrations.downgrade(db, "-1")
     assert [entry.revision for entry in undone] == [second]
     await migrations.downgrade(db, "hqt_0001")
@@ -71,12 +79,12 @@ async def test_history_marks_where_the_database_is(
     assert {entry.is_current for entry in await migrations.history()} == {None}
 
 
-@pytest.mark.parametrize("target", ["nonsense", "+5", "-1", ""])
-async def test_an_impossible_target_is_refused(make_db: MakeDb, target: str) -> None:
+async def test_an_impossible_target_is_refused(make_db: MakeDb) -> None:
     db = make_db()
-    with pytest.raises(InvalidInputError) as refused:
-        await migrations.upgrade(db, target)
-    assert refused.value.field == "revision"
+    for target in ("nonsense", "+5", "-1", "", "toy_"):
+        with pytest.raises(InvalidInputError) as refused:
+            await migrations.upgrade(db, target)
+        assert refused.value.field == "revision"
     assert await schema_of(db.engine) == {}
 
 
@@ -136,6 +144,16 @@ async def test_several_databases_are_migrated_at_the_same_time(make_db: MakeDb) 
     databases = [make_db() for _ in range(4)]
     await asyncio.gather(*(migrations.upgrade(db) for db in databases))
     await asyncio.gather(*(migrations.check(db) for db in databases))
+
+
+def test_threads_with_event_loops_of_their_own_do_too(tmp_path: Path) -> None:
+    async def upgrade(number: int) -> None:
+        async with DatabaseManager(f"sqlite:///{tmp_path}/{number}.db") as db:
+            await migrations.upgrade(db)
+            await migrations.check(db)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: asyncio.run(upgrade(number)), range(4)))
 
 
 async def test_an_error_in_a_revision_rolls_back(
