@@ -23,7 +23,9 @@ async def use(directory: Path) -> None:
         await db.create_all()
         users = UserRepository(db)
         await users.create(username="trader1", email="t@example.com", password_hash="x")
-        assert (await users.get_by_username("trader1")).email == "t@example.com"
+        found = await users.get_by_username("trader1")
+        assert found is not None
+        assert found.email == "t@example.com"
         await migrations.downgrade(db, "base")
 
 
