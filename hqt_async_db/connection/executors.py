@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from hqt_async_db.connection import detached, instances
 from hqt_async_db.connection.backends import Mode
 from hqt_async_db.connection.bulk import insert_rows
-from hqt_async_db.connection.pacing import paced
+from hqt_async_db.connection.fetching import fetch
 from hqt_async_db.connection.streams import RowStream
 from hqt_async_db.connection.translate import translated
 from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
+    from hqt_async_db.connection.fetching import Shape
     from hqt_async_db.connection.manager import DatabaseManager
 
 T = TypeVar("T")
 
-_ROWS_PER_STEP: Final = 100
 # A deadlock ends at once, unlike a lock that is waited for in vain.
 _DEADLOCK_ATTEMPTS: Final = 5
 _LONGEST_PAUSE_S: Final = 0.05
@@ -47,14 +47,8 @@ class Executor(Protocol):
     def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
         """Return the dialect that will run statements about a model."""
 
-    async def fetch(self, statement: Executable) -> list[Any]:
-        """Return all rows."""
-
-    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
-        """Return all rows as dictionaries."""
-
-    async def fetch_instances(self, statement: Executable) -> list[Any]:
-        """Return the instances of the first column, each once."""
+    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
+        """Return all rows, as rows, dictionaries or instances."""
 
     async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
         """Run an UPDATE or DELETE of a model's rows and return their number."""
@@ -95,26 +89,10 @@ class SessionExecutor:
         """Return the dialect of the session's engine for the model."""
         return self.session.get_bind(mapper).dialect
 
-    async def fetch(self, statement: Executable) -> list[Any]:
+    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
         """Return all rows; pending changes are flushed first."""
         with translated():
-            result = await self.session.execute(statement)
-            return [row async for part in paced(result.partitions(_ROWS_PER_STEP)) for row in part]
-
-    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
-        """Return all rows as dictionaries; pending changes are flushed first."""
-        with translated():
-            result = (await self.session.execute(statement)).mappings()
-            parts = paced(result.partitions(_ROWS_PER_STEP))
-            return [dict(row) async for part in parts for row in part]
-
-    async def fetch_instances(self, statement: Executable) -> list[Any]:
-        """Return all instances; pending changes are flushed first."""
-        with translated():
-            result = (await self.session.scalars(statement)).unique()
-            return [
-                item async for part in paced(result.partitions(_ROWS_PER_STEP)) for item in part
-            ]
+            return await fetch(self.session, statement, shape=shape)
 
     async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
         """Run a statement; instances in the session are kept up to date."""
@@ -195,20 +173,10 @@ class OneShotExecutor:
         del mapper
         return self._db.engine.dialect
 
-    async def fetch(self, statement: Executable) -> list[Any]:
+    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
         """Read with one statement on the read-only pool, without BEGIN."""
-        async with self._reading_once() as executor:
-            return await executor.fetch(statement)
-
-    async def fetch_dicts(self, statement: Executable) -> list[dict[str, Any]]:
-        """Read with one statement on the read-only pool, without BEGIN."""
-        async with self._reading_once() as executor:
-            return await executor.fetch_dicts(statement)
-
-    async def fetch_instances(self, statement: Executable) -> list[Any]:
-        """Read with one statement on the read-only pool, without BEGIN."""
-        async with self._reading_once() as executor:
-            return await executor.fetch_instances(statement)
+        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
+            return await SessionExecutor(session).fetch(statement, shape=shape)
 
     async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
         """Run one statement and commit."""
@@ -275,11 +243,6 @@ class OneShotExecutor:
                 return await work(executor)
 
         return await retrying(attempt)
-
-    @asynccontextmanager
-    async def _reading_once(self) -> AsyncIterator[SessionExecutor]:
-        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
-            yield SessionExecutor(session)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[SessionExecutor]:

@@ -8,6 +8,7 @@ from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from hqt_async_db.connection.bulk import chunks, groups_of_same_fields
+from hqt_async_db.connection.fetching import fetch
 from hqt_async_db.connection.instances import any_of
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import InvalidInputError
@@ -27,8 +28,7 @@ _INSERTS: Final[dict[str, Callable[[Any], Any]]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
-# Each returned row becomes an instance, and RETURNING is prepared row by row.
-_WEIGHT: Final = 2
+_NULLS: Final = {"render_nulls": True}
 _FRESH: Final = {"populate_existing": True}
 
 
@@ -105,7 +105,7 @@ async def upsert_rows(
     upsert = _upsert_at_once if is_atomic else _upsert_locked
     stored: dict[Key, T] = {}
     for _, group in await groups_of_same_fields(rows):
-        for part in chunks(_WEIGHT * len(inspect(model).columns), len(group)):
+        for part in chunks(inspect(model), len(group), returning=True):
             # In one order everywhere, two tasks wait for each other less often.
             chunk = sorted(group[part], key=lambda row: _key(row, match))
             async for instance in paced(await upsert(session, model, chunk, match)):
@@ -149,10 +149,9 @@ async def _upsert_at_once(
         index_elements=[mapper.columns[name] for name in match],
         set_=_changes(mapper, rows[0], match, statement.excluded),
     )
-    result = await session.scalars(
-        statement.returning(model), rows, execution_options={"render_nulls": True, **_FRESH}
+    return await fetch(
+        session, statement.returning(model), rows, shape="instances", options=_NULLS | _FRESH
     )
-    return result.all()
 
 
 def _changes(
@@ -206,7 +205,7 @@ async def _lock(
     mapper: Mapper[Any] = inspect(model)
     columns = [mapper.columns[name] for name in match]
     statement = select(model).where(any_of(columns, [_key(row, match) for row in rows]))
-    found = await session.scalars(statement.with_for_update(), execution_options=_FRESH)
+    found = await fetch(session, statement.with_for_update(), shape="instances", options=_FRESH)
     return {_key_of(instance, match): instance for instance in found}
 
 
@@ -220,7 +219,7 @@ async def _insert_unless_stored(
     """
     first = inspect(model).primary_key[0]
     statement = mysql.insert(model).on_duplicate_key_update({first.name: first})
-    await session.execute(statement, rows, execution_options={"render_nulls": True})
+    await session.execute(statement, rows, execution_options=_NULLS)
     stored = await _lock(session, model, rows, match)
     refused = [row for row in rows if _key(row, match) not in stored]
     if refused:  # by another unique key: this raises the error that says which
@@ -251,6 +250,6 @@ async def _rewrite(
     await session.execute(
         statement.on_duplicate_key_update(changes),
         complete,
-        execution_options={"render_nulls": True},
+        execution_options=_NULLS,
     )
     return await _lock(session, model, rows, match)

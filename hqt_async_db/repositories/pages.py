@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, false, inspect, or_
+from sqlalchemy import ColumnElement, TypeDecorator, and_, false, inspect, or_
 
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Dialect
     from sqlalchemy.orm import Mapper
+    from sqlalchemy.types import TypeEngine
 
     from hqt_async_db.repositories.queries import Directed, OrderBy
 
@@ -144,8 +145,11 @@ def _decoded(value: Any, decode: Callable[[Any], Any], column: Any, dialect: Dia
 
 
 def _codec_of(column: ColumnElement[Any]) -> Codec:
+    kind: TypeEngine[Any] = column.type
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
     try:
-        return _CODECS[column.type.python_type]
+        return _CODECS[kind.python_type]
     except (KeyError, NotImplementedError):
         msg = f"page() cannot order by {column}: its type does not fit into a cursor"
     raise InvalidInputError(msg, field="order_by")

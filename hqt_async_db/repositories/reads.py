@@ -163,7 +163,7 @@ class Reads(Bound[ModelT]):
         statement = self._sorted(self._select(criteria, filters), order_by)
         statement = loaded(self.model, sliced(statement, limit, offset), load)
         async with self._executor.reading() as executor:
-            items = await executor.fetch_instances(statement)
+            items = await executor.fetch(statement, shape="instances")
             counted = await executor.fetch(self._count(criteria, filters))
         return items, counted[0][0]
 
@@ -202,7 +202,7 @@ class Reads(Bound[ModelT]):
         statement = ordered(statement, keyset.orderings, self._dialect)
         statement = statement.limit(require_count("limit", limit, at_least=1) + 1)
         async with self._reading_with(load) as executor:
-            found = await executor.fetch(loaded(self.model, statement, load))
+            found = await executor.fetch(loaded(self.model, statement, load), shape="page")
         items = [row[0] for row in found[:limit]]
         return Page(items, keyset.cursor(found[limit - 1][1:]) if len(found) > limit else None)
 
@@ -256,9 +256,7 @@ class Reads(Bound[ModelT]):
         """
         statement = self._select_columns(columns, criteria, filters, order_by)
         statement = sliced(statement, limit, offset)
-        if as_dicts:
-            return await self._executor.fetch_dicts(statement)
-        return await self._executor.fetch(statement)
+        return await self._executor.fetch(statement, shape="dicts" if as_dicts else "rows")
 
     def stream(
         self,
@@ -347,7 +345,7 @@ class Reads(Bound[ModelT]):
                 raise InvalidInputError(msg, field="for_update")
             statement = statement.with_for_update().execution_options(populate_existing=True)
         async with self._reading_with(load) as executor:
-            return await executor.fetch_instances(statement)
+            return await executor.fetch(statement, shape="instances")
 
     @asynccontextmanager
     async def _reading_with(self, load: Load) -> AsyncIterator[Executor]:

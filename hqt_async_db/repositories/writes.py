@@ -115,14 +115,14 @@ class Writes(Bound[ModelT]):
         filters: Mapping[str, Any],
         executor: SessionExecutor,
     ) -> tuple[ModelT, bool]:
-        found = await executor.fetch_instances(statement)
+        found = await executor.fetch(statement, shape="instances")
         if not found:
             instance = self.model(**values)
             try:
                 async with executor.session.begin_nested():
                     await executor.insert(instance)
             except DuplicateKeyError:
-                found = await executor.fetch_instances(statement)
+                found = await executor.fetch(statement, shape="instances")
                 if not found:  # it is another unique key that exists
                     raise
             else:

@@ -1,0 +1,88 @@
+"""Fetching all rows of a statement, in steps that let other tasks run."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from sqlalchemy import event
+
+from hqt_async_db.connection.pacing import Pauses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+# "page": rows whose first column is an instance.
+Shape: TypeAlias = Literal["rows", "dicts", "instances", "page"]
+
+_ROWS_PER_STEP: Final = 100
+# SQLAlchemy loads the relationships of so many instances with one statement.
+_INSTANCES_PER_STEP: Final = 500
+
+
+async def fetch(
+    session: AsyncSession,
+    statement: Executable,
+    parameters: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    shape: Shape,
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """Return all rows of a statement; pending changes are flushed first.
+
+    One hop or round trip. The driver reads all rows at once; to make rows of
+    SQLAlchemy or instances of them takes longer and is done in steps.
+
+    Args:
+        session: Where to run.
+        statement: A SELECT, or an INSERT with RETURNING.
+        parameters: The rows to insert.
+        shape: Rows, dictionaries by column name, the instances of the first
+            column, or rows that begin with an instance (a page).
+        options: Execution options.
+    """
+    return await session.run_sync(_fetch, statement, parameters, shape, dict(options or {}))
+
+
+def _fetch(
+    session: Session,
+    statement: Executable,
+    parameters: Sequence[Mapping[str, Any]] | None,
+    shape: Shape,
+    options: dict[str, Any],
+) -> list[Any]:
+    pauses, has_instances = Pauses(), shape in ("instances", "page")
+    result: Any = session.execute(statement, parameters, execution_options=options)
+    # SQLAlchemy sets it where joined collections repeat their parent.
+    is_repetitive = result._unique_filter_state is not None  # noqa: SLF001 - no public way to know
+    if shape == "dicts":
+        result = result.mappings()
+    elif shape == "instances":
+        result = result.scalars()
+    with _pausing_between_instances(session, pauses) if has_instances else nullcontext():
+        if is_repetitive:
+            return list(result.unique())
+        per_step = _INSTANCES_PER_STEP if has_instances else _ROWS_PER_STEP
+        found: list[Any] = []
+        for part in result.yield_per(per_step).partitions():
+            found += map(dict, part) if shape == "dicts" else part
+            pauses.pause()
+        return found
+
+
+@contextmanager
+def _pausing_between_instances(session: Session, pauses: Pauses) -> Iterator[None]:
+    """Pause while SQLAlchemy makes instances, those of relationships included."""
+
+    def pause(_session: Session, _instance: object) -> None:
+        pauses.pause()
+
+    event.listen(session, "loaded_as_persistent", pause)
+    try:
+        yield
+    finally:
+        event.remove(session, "loaded_as_persistent", pause)
