@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -123,19 +123,39 @@ def _held_by(session: object) -> str:
 @asynccontextmanager
 async def _sqlite(connection: AsyncConnection, timeout_s: float) -> AsyncIterator[None]:
     enforced = (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one()
-    # Inside a transaction this pragma would do nothing, without saying so.
-    await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
     try:
+        # Inside a transaction this pragma would do nothing, without saying so.
+        await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         await _wait_for(lambda: _begin_immediate(connection), timeout_s)
         yield
         await _refuse_violations(connection)
         await connection.commit()
     finally:
-        # A cancelled statement has discarded the connection, pragma and all.
-        if not connection.invalidated:
-            await connection.rollback()
-            await connection.exec_driver_sql(f"PRAGMA foreign_keys={enforced}")
-            await connection.rollback()
+        await _to_the_end(_enforce_foreign_keys(connection, enforced))
+
+
+async def _enforce_foreign_keys(connection: AsyncConnection, enforced: int) -> None:
+    """Set the pragma, also where a cancelled statement discarded the connection.
+
+    A database in memory is its connection, which its pool then keeps.
+    """
+    await connection.rollback()
+    await connection.exec_driver_sql(f"PRAGMA foreign_keys={enforced}")
+    await connection.rollback()
+
+
+async def _to_the_end(work: Coroutine[object, object, None]) -> None:
+    """Run ``work`` to its end; a cancellation meanwhile goes on afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _begin_immediate(connection: AsyncConnection) -> str | None:

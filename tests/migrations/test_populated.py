@@ -7,6 +7,7 @@ import contextlib
 from itertools import count
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from sqlalchemy import event, text
 
@@ -102,7 +103,7 @@ async def test_rebuilding_a_table_keeps_its_constraints_and_indexes(
     await migrations.check(db)
 
 
-@pytest.mark.backends("sqlite-file", "postgresql")
+@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
 async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
     make_db: MakeDb, add_revision: AddRevision
 ) -> None:
@@ -113,6 +114,7 @@ async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
     for at in range(1, 60):
         task = asyncio.ensure_future(migrations.upgrade(db))
         _at_statement(db, at, task.cancel)
+        _at_statement(db, at + 1, task.cancel)  # in the middle of cleaning up
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert await enforces_foreign_keys(db)
@@ -124,6 +126,24 @@ async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
         undone += 1
     assert undone > 5
     assert await migrations.upgrade(db) == []
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
+async def test_an_upgrade_cancelled_by_anyio_is_undone(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    """Its scope cancels again and again until it is left, cleaning up included."""
+    await add_revision(REBUILD_USERS)
+    db = await populated(make_db)
+    before = await schema_of(db.engine)
+    with anyio.CancelScope() as scope:
+        _at_statement(db, 8, scope.cancel)
+        await migrations.upgrade(db)
+    assert scope.cancelled_caught
+    assert await enforces_foreign_keys(db)
+    assert await schema_of(db.engine) == before
+    assert await strategies_of(db) == [7]
+    await migrations.upgrade(db)
 
 
 def _at_statement(db: DatabaseManager, at: int, action: Callable[[], object]) -> None:
