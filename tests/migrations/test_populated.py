@@ -103,6 +103,7 @@ async def test_rebuilding_a_table_keeps_its_constraints_and_indexes(
     await migrations.check(db)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
 async def test_an_upgrade_cancelled_at_any_statement_is_whole_or_undone(
     make_db: MakeDb, add_revision: AddRevision
