@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Column, insert, inspect
 
@@ -10,17 +10,20 @@ from hqt_async_db.connection.fetching import fetch
 from hqt_async_db.connection.pacing import paced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
 T = TypeVar("T")
 Row = dict[str, Any]
+Insert: TypeAlias = "Callable[[Sequence[Row]], Awaitable[Sequence[Any]]]"
 
 # What SQLAlchemy prepares in well under a millisecond; twice as long with RETURNING.
 _VALUES_PER_STATEMENT: Final = 1000
 _VALUES_PER_RETURNING: Final = 500
+# Without it the mapper leaves NULLs out and sends further statements for these rows.
+WITH_NULLS: Final = {"render_nulls": True}
 
 
 async def insert_rows(
@@ -40,44 +43,56 @@ async def insert_rows(
     """
     await session.flush()
     mapper: Mapper[Any] = inspect(model)
-    insert_part = _insert_returning if returning else _insert
+    insert_part = (
+        _returning_insert(session, mapper) if returning else _plain_insert(session, mapper)
+    )
     stored: dict[int, T] = {}
     for indexes, group in await _groups(mapper, rows):
         for part in chunks(mapper, len(group), returning=returning):
-            added = await insert_part(session, model, group[part])
-            stored.update(zip(indexes[part], added, strict=False))
+            stored.update(zip(indexes[part], await insert_part(group[part]), strict=False))
     return [stored[index] for index in range(len(stored))]
 
 
-async def _insert(session: AsyncSession, model: type[Any], rows: Sequence[Row]) -> tuple[()]:
-    # Without the option an explicit NULL would split the rows into further statements.
-    await session.execute(insert(model), rows, execution_options={"render_nulls": True})
-    return ()
+def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
+    # Half the work of an INSERT through the mapper, which several tables need.
+    is_simple = len(mapper.tables) == 1
+    statement = insert(mapper.local_table if is_simple else mapper)
+    keys = {prop.key: prop.columns[0].key for prop in mapper.column_attrs} if is_simple else {}
+    renamed = any(name != key for name, key in keys.items())
+
+    async def insert_part(rows: Sequence[Row]) -> tuple[()]:
+        if renamed:
+            rows = [{keys[name]: value for name, value in row.items()} for row in rows]
+        await session.execute(statement, rows, execution_options=WITH_NULLS)
+        return ()
+
+    return insert_part
 
 
-async def _insert_returning(
-    session: AsyncSession, model: type[T], rows: Sequence[Row]
-) -> Sequence[T]:
-    dialect = session.get_bind(model).dialect
-    if not dialect.insert_executemany_returning:
-        added = [model(**row) for row in rows]
+def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
+    dialect = session.get_bind(mapper).dialect
+    is_sqlite = dialect.name == "sqlite"
+    statement = insert(mapper).returning(mapper, sort_by_parameter_order=not is_sqlite)
+
+    async def insert_part(rows: Sequence[Row]) -> Sequence[Any]:
+        found = await fetch(session, statement, rows, shape="instances", options=WITH_NULLS)
+        return _in_order(mapper, rows, found) if is_sqlite else found
+
+    async def flush_part(rows: Sequence[Row]) -> Sequence[Any]:
+        added = [mapper.class_(**row) for row in rows]
         session.add_all(added)
         await session.flush()
         return added
-    is_sqlite = dialect.name == "sqlite"
-    statement = insert(model).returning(model, sort_by_parameter_order=not is_sqlite)
-    options = {"render_nulls": True}
-    found = await fetch(session, statement, rows, shape="instances", options=options)
-    return _in_order(model, rows, found) if is_sqlite else found
+
+    return insert_part if dialect.insert_executemany_returning else flush_part
 
 
-def _in_order(model: type[T], rows: Sequence[Row], found: Sequence[T]) -> Sequence[T]:
+def _in_order(mapper: Mapper[Any], rows: Sequence[Row], found: Sequence[T]) -> Sequence[T]:
     """Put instances into the order of their rows.
 
     SQLAlchemy would fall back to one statement per row: RETURNING promises no
     order on SQLite. But SQLite numbers the rows of one INSERT in their order.
     """
-    mapper: Mapper[Any] = inspect(model)
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
     by_key = {tuple(getattr(instance, name) for name in names): instance for instance in found}
     if all(name in rows[0] for name in names):

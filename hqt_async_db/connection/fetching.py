@@ -56,18 +56,16 @@ def _fetch(
     options: dict[str, Any],
 ) -> list[Any]:
     pauses, has_instances = Pauses(), shape in ("instances", "page")
-    result: Any = session.execute(statement, parameters, execution_options=options)
-    # SQLAlchemy sets it where joined collections repeat their parent.
-    is_repetitive = result._unique_filter_state is not None  # noqa: SLF001 - no public way to know
-    if shape == "dicts":
-        result = result.mappings()
-    elif shape == "instances":
-        result = result.scalars()
     with _pausing_between_instances(session, pauses) if has_instances else nullcontext():
+        result: Any = session.execute(statement, parameters, execution_options=options)
+        # SQLAlchemy sets it where joined collections repeat their parent.
+        is_repetitive = result._unique_filter_state is not None  # noqa: SLF001 - no public way to know
+        if shape in ("dicts", "instances"):
+            result = result.mappings() if shape == "dicts" else result.scalars()
         if is_repetitive:
             return list(result.unique())
-        per_step = _INSTANCES_PER_STEP if has_instances else _ROWS_PER_STEP
         found: list[Any] = []
+        per_step = _INSTANCES_PER_STEP if has_instances else _ROWS_PER_STEP
         for part in result.yield_per(per_step).partitions():
             found += map(dict, part) if shape == "dicts" else part
             pauses.pause()

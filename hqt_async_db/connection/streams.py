@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 # A step on the loop's thread must stay below a millisecond; building an
 # instance costs ten times as much as a row. A fetch is a hop or a round trip.
-_ROWS_PER_FETCH: Final = 500
+_ROWS_PER_FETCH: Final = 200
 _ROWS_PER_STEP: Final = 100
 _INSTANCES_PER_FETCH: Final = 100
 _INSTANCES_PER_STEP: Final = 20
@@ -62,7 +63,7 @@ class RowStream(Generic[T]):
         try:
             self._result = await self._open()
         except BaseException:
-            await self._exits.aclose()
+            await self._exits.__aexit__(*sys.exc_info())  # roll back, do not commit
             raise
         return self
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from hqt_async_db.connection.bulk import chunks, groups_of_same_fields
+from hqt_async_db.connection.bulk import WITH_NULLS, chunks, groups_of_same_fields
 from hqt_async_db.connection.fetching import fetch
 from hqt_async_db.connection.instances import any_of
 from hqt_async_db.connection.pacing import paced
@@ -16,7 +16,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Index, Table
+    from sqlalchemy import ColumnElement, Executable, Index, Table
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
@@ -28,7 +28,6 @@ _INSERTS: Final[dict[str, Callable[[Any], Any]]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
-_NULLS: Final = {"render_nulls": True}
 _FRESH: Final = {"populate_existing": True}
 
 
@@ -102,18 +101,23 @@ async def upsert_rows(
     keys = await _keys(rows, match)
     await session.flush()
     is_atomic = session.get_bind(model).dialect.name in _INSERTS
-    upsert = _upsert_at_once if is_atomic else _upsert_locked
+    kind = _AtomicUpsert if is_atomic else _LockingUpsert
     stored: dict[Key, T] = {}
     for _, group in await groups_of_same_fields(rows):
+        upsert = kind(session, model, tuple(group[0]), match)
         for part in chunks(inspect(model), len(group), returning=True):
             # In one order everywhere, two tasks wait for each other less often.
             chunk = sorted(group[part], key=lambda row: _key(row, match))
-            async for instance in paced(await upsert(session, model, chunk, match)):
+            for instance in await upsert.run(chunk):
                 stored[_key_of(instance, match)] = instance
-    if stored.keys() < set(keys):
-        msg = f"the database holds other values in {', '.join(match)} than were given"
+    return [_stored(stored, key, match) async for key in paced(keys)]
+
+
+def _stored(stored: Mapping[Key, T], key: Key, match: tuple[str, ...]) -> T:
+    if key not in stored:  # of a column type that is not ours
+        msg = f"the database returned other values of {', '.join(match)} than it was given"
         raise InvalidInputError(msg, field=match[0])
-    return [stored[key] async for key in paced(keys)]
+    return stored[key]
 
 
 async def _keys(rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]) -> list[Key]:
@@ -140,22 +144,103 @@ def _key_of(instance: object, match: tuple[str, ...]) -> Key:
     return tuple(getattr(instance, name) for name in match)
 
 
-async def _upsert_at_once(
-    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
-) -> Sequence[T]:
-    mapper: Mapper[Any] = inspect(model)
-    statement = _INSERTS[session.get_bind(model).dialect.name](model)
-    statement = statement.on_conflict_do_update(
-        index_elements=[mapper.columns[name] for name in match],
-        set_=_changes(mapper, rows[0], match, statement.excluded),
-    )
-    return await fetch(
-        session, statement.returning(model), rows, shape="instances", options=_NULLS | _FRESH
-    )
+class _AtomicUpsert:
+    """INSERT … ON CONFLICT DO UPDATE … RETURNING."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        model: type[Any],
+        names: tuple[str, ...],
+        match: tuple[str, ...],
+    ) -> None:
+        self._session = session
+        mapper: Mapper[Any] = inspect(model)
+        statement = _INSERTS[session.get_bind(model).dialect.name](model)
+        statement = statement.on_conflict_do_update(
+            index_elements=[mapper.columns[name] for name in match],
+            set_=_changes(mapper, names, match, statement.excluded),
+        )
+        self._statement = statement.returning(model)
+
+    async def run(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Write rows of the same fields; return their instances, in any order."""
+        options = WITH_NULLS | _FRESH
+        return await fetch(self._session, self._statement, rows, shape="instances", options=options)
+
+
+class _LockingUpsert:
+    """Lock what exists and update it, insert the rest: for MySQL and MariaDB."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        model: type[Any],
+        names: tuple[str, ...],
+        match: tuple[str, ...],
+    ) -> None:
+        self._session = session
+        self._model = model
+        self._match = match
+        mapper: Mapper[Any] = inspect(model)
+        self._columns = [mapper.columns[name] for name in match]
+        self._primary = [mapper.get_property_by_column(key).key for key in mapper.primary_key]
+        # A plain INSERT would leave a shared lock on what others inserted; two
+        # tasks that then want it for themselves wait for each other.
+        first = mapper.primary_key[0]
+        self._insert_if_new = mysql.insert(model).on_duplicate_key_update({first.name: first})
+        statement = mysql.insert(model)
+        changes = _changes(mapper, names, match, statement.inserted)
+        self._rewrite_by_key = statement.on_duplicate_key_update(changes)
+
+    async def run(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Write rows of the same fields; return their instances, in any order."""
+        stored = await self._lock(rows)
+        new = [row for row in rows if _key(row, self._match) not in stored]
+        outdated = [row for row in rows if _key(row, self._match) in stored]
+        if new:
+            stored |= await self._insert(new)
+            # Somebody else may have been quicker; to rewrite an equal row is needless.
+            outdated += [row for row in new if _differs(stored[_key(row, self._match)], row)]
+        if outdated:
+            stored |= await self._rewrite(outdated, stored)
+        return list(stored.values())
+
+    async def _lock(self, rows: Sequence[Row]) -> dict[Key, Any]:
+        """Return the rows that exist, by key, locked."""
+        keys = [_key(row, self._match) for row in rows]
+        statement = select(self._model).where(any_of(self._columns, keys)).with_for_update()
+        found = await fetch(self._session, statement, shape="instances", options=_FRESH)
+        return {_key_of(instance, self._match): instance for instance in found}
+
+    async def _insert(self, rows: Sequence[Row]) -> dict[Key, Any]:
+        """Insert rows; return them, or those that others inserted meanwhile."""
+        await self._execute(self._insert_if_new, rows)
+        stored = await self._lock(rows)
+        refused = [row for row in rows if _key(row, self._match) not in stored]
+        if refused:  # by another unique key: this raises the error that says which
+            await self._execute(insert(self._model), refused)
+        return stored
+
+    async def _rewrite(self, rows: Sequence[Row], stored: Mapping[Key, Any]) -> dict[Key, Any]:
+        """Update rows that are locked, through their primary key."""
+        complete = []
+        for row in rows:
+            instance = stored[_key(row, self._match)]
+            complete.append(row | {name: getattr(instance, name) for name in self._primary})
+        await self._execute(self._rewrite_by_key, complete)
+        return await self._lock(rows)
+
+    async def _execute(self, statement: Executable, rows: Sequence[Row]) -> None:
+        await self._session.execute(statement, rows, execution_options=WITH_NULLS)
+
+
+def _differs(instance: object, row: Row) -> bool:
+    return any(getattr(instance, name) != value for name, value in row.items())
 
 
 def _changes(
-    mapper: Mapper[Any], row: Row, match: tuple[str, ...], proposed: Any
+    mapper: Mapper[Any], names: tuple[str, ...], match: tuple[str, ...], proposed: Any
 ) -> dict[str, Any]:
     """Return what an existing row is set to, by column name."""
     changes: dict[str, Any] = {}
@@ -166,7 +251,7 @@ def _changes(
         if column is mapper.version_id_col:
             # No parameter: asyncmy looks for all of them among the VALUES.
             changes[column.name] = column + literal_column("1")
-        elif attribute.key in row:
+        elif attribute.key in names:
             changes[column.name] = proposed[column.name]
         elif column.onupdate is not None:
             changes[column.name] = _on_update(column, proposed)
@@ -181,75 +266,3 @@ def _on_update(column: Column[Any], proposed: Any) -> Any:
     if column.default is not None and not default.is_clause_element:
         return proposed[column.name]  # as fresh as the statement
     return default.arg(None) if default.is_callable else default.arg
-
-
-async def _upsert_locked(
-    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
-) -> Sequence[T]:
-    stored = await _lock(session, model, rows, match)
-    new = [row for row in rows if _key(row, match) not in stored]
-    outdated = [row for row in rows if _key(row, match) in stored]
-    if new:
-        stored |= await _insert_unless_stored(session, model, new, match)
-        # Somebody else may have been quicker; to rewrite an equal row is needless.
-        outdated += [row for row in new if _differs(stored[_key(row, match)], row)]
-    if outdated:
-        stored |= await _rewrite(session, model, outdated, stored, match)
-    return list(stored.values())
-
-
-async def _lock(
-    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
-) -> dict[Key, T]:
-    """Return the rows that exist, by key, locked."""
-    mapper: Mapper[Any] = inspect(model)
-    columns = [mapper.columns[name] for name in match]
-    statement = select(model).where(any_of(columns, [_key(row, match) for row in rows]))
-    found = await fetch(session, statement.with_for_update(), shape="instances", options=_FRESH)
-    return {_key_of(instance, match): instance for instance in found}
-
-
-async def _insert_unless_stored(
-    session: AsyncSession, model: type[T], rows: Sequence[Row], match: tuple[str, ...]
-) -> dict[Key, T]:
-    """Insert the rows; return them, or those that others inserted meanwhile.
-
-    A plain INSERT would leave a shared lock on what others inserted; two tasks
-    that then want it for themselves wait for each other.
-    """
-    first = inspect(model).primary_key[0]
-    statement = mysql.insert(model).on_duplicate_key_update({first.name: first})
-    await session.execute(statement, rows, execution_options=_NULLS)
-    stored = await _lock(session, model, rows, match)
-    refused = [row for row in rows if _key(row, match) not in stored]
-    if refused:  # by another unique key: this raises the error that says which
-        await session.execute(insert(model), refused)
-    return stored
-
-
-def _differs(instance: object, row: Row) -> bool:
-    return any(getattr(instance, name) != value for name, value in row.items())
-
-
-async def _rewrite(
-    session: AsyncSession,
-    model: type[T],
-    rows: Sequence[Row],
-    stored: Mapping[Key, T],
-    match: tuple[str, ...],
-) -> dict[Key, T]:
-    """Update rows that are locked, through their primary key."""
-    mapper: Mapper[Any] = inspect(model)
-    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    complete = [
-        {**row, **{name: getattr(stored[_key(row, match)], name) for name in primary}}
-        for row in rows
-    ]
-    statement = mysql.insert(model)
-    changes = _changes(mapper, rows[0], match, statement.inserted)
-    await session.execute(
-        statement.on_duplicate_key_update(changes),
-        complete,
-        execution_options=_NULLS,
-    )
-    return await _lock(session, model, rows, match)
