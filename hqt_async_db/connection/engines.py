@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hqt_async_db.connection.backends import Backend, Mode, Role
+from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.translate import install
 from hqt_async_db.errors import ConfigurationError
@@ -53,7 +54,9 @@ class Engines:
         """Return an engine with the mode's options; it shares the pool."""
         engine = self.by_role.get(mode.role, self.by_role[Role.WRITE])
         options = self.backend.execution_options(mode)
-        return engine.execution_options(**options) if options else engine
+        derived = engine.execution_options(**options) if options else engine
+        return_unprepared(derived)
+        return derived
 
 
 def _backend_for(target: Target, options: Options) -> Backend:

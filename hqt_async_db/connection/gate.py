@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
+import contextlib
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from hqt_async_db.connection.usage import Usage, current_task, usage_here
 from hqt_async_db.errors import DatabaseLockedError, NestedSessionError
@@ -18,6 +19,7 @@ class WriteGate:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
         self._holder: Usage | None = None
 
     @property
@@ -25,11 +27,11 @@ class WriteGate:
         """Return who is writing now, or None."""
         return self._holder
 
-    async def enter(self, timeout_s: float) -> Usage:
-        """Wait for the turn to write; pass the result to :meth:`leave`.
+    async def enter(self, timeout_s: float) -> None:
+        """Wait for the turn to write; end it with :meth:`leave`.
 
         Raises:
-            NestedSessionError: The running task holds the gate itself.
+            NestedSessionError: The running task has the turn itself.
             DatabaseLockedError: The turn did not come within ``timeout_s``.
         """
         usage = usage_here()
@@ -39,34 +41,36 @@ class WriteGate:
                 "use that session, or end it before writing through another one"
             )
             raise NestedSessionError(msg)
-        if not self._lock.locked():
-            await self._lock.acquire()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            message = self._waited_in_vain(timeout_s)
         else:
-            await self._wait(timeout_s)
-        self._holder = usage
-        return usage
+            self._holder = usage
+            return
+        raise DatabaseLockedError(message)
 
     def leave(self) -> None:
         """Let the next writer in."""
         self._holder = None
         self._lock.release()
 
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._lock.acquire()
-        except TimeoutError:
-            holder = self._holder
-        else:
-            return
-        msg = (
-            f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
+    def leave_from_any_thread(self) -> None:
+        """Let the next writer in once the loop runs; in a closed one nobody waits."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.leave)
+
+    def _waited_in_vain(self, timeout_s: float) -> str:
+        return (
+            f"waited {timeout_s:g} s for the write lock, held by {self._holder}; keep write "
             "transactions short, or raise lock_timeout_s"
         )
-        raise DatabaseLockedError(msg)
 
 
-_gates: weakref.WeakValueDictionary[tuple[int, str], WriteGate] = weakref.WeakValueDictionary()
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, WriteGate]] = (
+    WeakKeyDictionary()
+)
 
 
 def gate_of(path: str) -> WriteGate:
@@ -77,8 +81,8 @@ def gate_of(path: str) -> WriteGate:
             a second name of one file (a link) has a gate of its own, and its
             writers meet at SQLite's file lock instead.
     """
-    key = (id(asyncio.get_running_loop()), path)
-    gate = _gates.get(key)
+    gates = _gates.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    gate = gates.get(path)
     if gate is None:
-        gate = _gates[key] = WriteGate()
+        gate = gates[path] = WriteGate()
     return gate

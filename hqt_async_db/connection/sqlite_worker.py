@@ -1,10 +1,14 @@
-"""What runs on a SQLite connection's own thread, one hop at a time."""
+"""What runs on a SQLite connection's own thread, one job at a time."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from hqt_async_db.connection.sqlite_statements import ends_transaction, stays_outside
+from hqt_async_db.errors import StatementFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -13,20 +17,68 @@ T = TypeVar("T")
 
 # Not SQLITE_BUSY_SNAPSHOT: that one never goes away by waiting.
 _WORTH_WAITING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY})
-_OUTSIDE: Final = ("PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN")
-_ENDING: Final = ("COMMIT", "END", "ROLLBACK")
+
+
+class Job:
+    """One function on its way to the thread, through it and back.
+
+    The result waits here and not in a future, whose content asyncio's debug
+    mode would log.
+    """
+
+    __slots__ = ("_arguments", "_function", "done", "result", "stopped")
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self.stopped = False
+        self.done = False
+        self.result: Any = None
+
+    def __call__(self) -> None:
+        """Run, unless it was stopped before its turn came."""
+        try:
+            self.go_on()
+            self.result = self._function(self, *self._arguments)
+        finally:
+            self.done = True
+
+    def go_on(self) -> None:
+        """Raise what SQLite raises for an interrupt, if the job was stopped."""
+        if self.stopped:
+            error = sqlite3.OperationalError("interrupted")
+            error.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+            error.sqlite_errorname = "SQLITE_INTERRUPT"
+            raise error
+
+    def patiently(self, attempt: Callable[[], T], patience_s: float) -> T:
+        """Try until another process lets go of its lock, or patience ends.
+
+        SQLite's own busy handler paces the attempts; it is set to a fraction
+        of a second, because it cannot be interrupted while it sleeps.
+        """
+        deadline = time.monotonic() + patience_s
+        while True:
+            self.go_on()
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", None)
+                if code not in _WORTH_WAITING or time.monotonic() >= deadline:
+                    raise
 
 
 class Call:
     """One statement: its transaction, its rows and what became of it.
 
-    The event loop fills in ``begin`` and the limits, hands :meth:`run` to the
-    connection's thread and reads the results once ``done`` is True.
+    The event loop fills in what precedes the statement and the limits, hands
+    :meth:`run` to the thread, and reads the results once ``done`` is True.
     """
 
     __slots__ = (
         "_cursor",
-        "_stopped",
+        "_rest",
+        "_was_cut_off",
         "began",
         "begin",
         "description",
@@ -34,12 +86,13 @@ class Call:
         "keep_open",
         "lastrowid",
         "many",
+        "open_streams",
         "parameters",
         "patience_s",
+        "query_only",
         "rowcount",
         "rows",
         "sql",
-        "takes_turn",
     )
 
     def __init__(self, sql: str, parameters: Any, *, many: bool = False) -> None:
@@ -47,7 +100,8 @@ class Call:
         self.parameters = parameters
         self.many = many
         self.begin: str | None = None
-        self.takes_turn = False
+        self.query_only: bool | None = None
+        self.open_streams: tuple[Call, ...] = ()
         self.patience_s = 0.0
         self.keep_open = False
         self.began = False
@@ -57,48 +111,51 @@ class Call:
         self.rowcount = -1
         self.lastrowid: int | None = None
         self._cursor: sqlite3.Cursor | None = None
-        self._stopped = False
+        self._rest: deque[Any] = deque()
+        self._was_cut_off = False
 
     @property
     def stays_outside(self) -> bool:
         """Tell whether the statement means nothing inside a transaction."""
-        return self.sql.lstrip()[:8].upper().startswith(_OUTSIDE)
+        return stays_outside(self.sql)
 
     @property
     def ends_transaction(self) -> bool:
         """Tell whether the user's own SQL may end the transaction."""
-        return self.sql.lstrip()[:8].upper().startswith(_ENDING)
+        return ends_transaction(self.sql)
 
-    def stop(self) -> None:
-        """Keep a call that still waits for a lock, or for the thread, from running."""
-        self._stopped = True
+    @property
+    def is_open(self) -> bool:
+        """Tell whether a stream may have rows left."""
+        return self._cursor is not None or bool(self._rest)
 
-    def run(self, connection: sqlite3.Connection) -> None:
+    def run(self, job: Job, connection: sqlite3.Connection) -> None:
         """Begin if asked to, execute, and fetch and close unless streaming."""
         try:
+            if self.query_only is not None:
+                connection.execute(f"PRAGMA query_only={int(self.query_only)}").close()
             if self.begin is not None:
-                self._patiently(lambda: connection.execute(self.begin or ""))
-                self.began = True
+                self._begin(job, connection, self.begin)
+                job.go_on()
                 self._execute(connection)
             elif connection.in_transaction:
                 self._execute(connection)
             else:
-                self._patiently(lambda: self._execute(connection))
+                job.patiently(lambda: self._execute(connection), self.patience_s)
                 self.began = connection.in_transaction
         finally:
             self.done = True
 
-    def fetch(self, size: int) -> list[Any]:
-        """Return up to ``size`` rows of an open cursor, all of them for -1."""
-        if self._cursor is None:
-            return []
-        return self._cursor.fetchall() if size < 0 else self._cursor.fetchmany(size)
+    def _begin(self, job: Job, connection: sqlite3.Connection, verb: str) -> None:
+        """Begin; what open streams have left is read first.
 
-    def close(self) -> None:
-        """Close the cursor, which ends the statement's view of the data."""
-        if self._cursor is not None:
-            self._cursor.close()
-            self._cursor = None
+        They hold the state in which they began, from which SQLite lets no
+        write transaction begin once another connection has written.
+        """
+        for stream in self.open_streams:
+            stream.read_rest()
+        job.patiently(lambda: connection.execute(verb).close(), self.patience_s)
+        self.began = True
 
     def _execute(self, connection: sqlite3.Connection) -> None:
         execute = connection.executemany if self.many else connection.execute
@@ -112,53 +169,70 @@ class Call:
         self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
         cursor.close()
 
-    def _patiently(self, attempt: Callable[[], object]) -> None:
-        patiently(attempt, self.patience_s, is_stopped=lambda: self._stopped)
+    def fetch(self, _job: Job, size: int) -> list[Any]:
+        """Return up to ``size`` rows of a stream, all of them for -1.
+
+        Raises:
+            StatementFailedError: The transaction ended before the stream.
+        """
+        if self._was_cut_off:
+            msg = "the transaction of this stream has ended; read a stream to its end before"
+            raise StatementFailedError(msg)
+        if self._cursor is None:
+            count = len(self._rest) if size < 0 else min(size, len(self._rest))
+            return [self._rest.popleft() for _ in range(count)]
+        rows = self._cursor.fetchall() if size < 0 else self._cursor.fetchmany(size)
+        if size < 0 or len(rows) < size:
+            self.close()
+        return rows
+
+    def read_rest(self) -> None:
+        """Read the rows that a stream has left, and let go of its state."""
+        if self._cursor is not None:
+            self._rest.extend(self._cursor.fetchall())
+            self._close_cursor()
+
+    def cut_off(self) -> None:
+        """Close a stream whose transaction ends; fetching on will be an error."""
+        self._was_cut_off = self.is_open
+        self.close()
+
+    def close(self, _job: Job | None = None) -> None:
+        """Close a stream, which ends its view of the data."""
+        self._rest.clear()
+        self._close_cursor()
+
+    def _close_cursor(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
 
 
-def patiently(
-    attempt: Callable[[], T],
-    patience_s: float,
-    *,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> T:
-    """Try until another process lets go of its lock, or patience ends.
-
-    SQLite's own busy handler paces the attempts; it is set to a fraction of
-    a second, because it cannot be interrupted while it sleeps.
-    """
-    deadline = time.monotonic() + patience_s
-    while True:
-        if is_stopped():
-            msg = "interrupted"
-            raise sqlite3.OperationalError(msg)
-        try:
-            return attempt()
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", None)
-            if code not in _WORTH_WAITING or time.monotonic() >= deadline:
-                raise
+def commit(job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
+    """Send COMMIT."""
+    job.patiently(lambda: connection.execute("COMMIT").close(), patience_s)
 
 
-def end_transaction(connection: sqlite3.Connection, verb: str, patience_s: float) -> None:
-    """Send COMMIT or ROLLBACK."""
-    patiently(lambda: connection.execute(verb).close(), patience_s)
-
-
-def close_cursors(calls: Iterable[Call]) -> None:
-    """Close the cursors of streams that were left open."""
-    for call in calls:
-        call.close()
-
-
-def abandon(connection: sqlite3.Connection, calls: Iterable[Call]) -> None:
-    """Give back every lock, so that closing leaves nothing to a later collection."""
-    close_cursors(calls)
+def roll_back(_job: Job, connection: sqlite3.Connection, streams: Iterable[Call]) -> None:
+    """Close the streams that were left open, and roll back what is open."""
+    for stream in streams:
+        stream.cut_off()
     if connection.in_transaction:
         connection.execute("ROLLBACK").close()
 
 
-def set_up(connection: sqlite3.Connection, pragmas: Iterable[str], patience_s: float) -> None:
+def abandon(job: Job, connection: sqlite3.Connection, streams: Iterable[Call]) -> None:
+    """Give back every lock, so that closing leaves nothing to a later collection."""
+    try:
+        roll_back(job, connection, streams)
+    except sqlite3.OperationalError:
+        # An interrupt that was meant for the statement before hit this one.
+        roll_back(job, connection, streams)
+
+
+def set_up(
+    job: Job, connection: sqlite3.Connection, pragmas: Iterable[str], patience_s: float
+) -> None:
     """Apply the settings of a new connection."""
     for pragma in pragmas:
-        patiently(lambda sql=pragma: connection.execute(sql).close(), patience_s)  # type: ignore[misc]  # mypy cannot type a lambda's default
+        job.patiently(lambda sql=pragma: connection.execute(sql).close(), patience_s)  # type: ignore[misc]  # mypy cannot type a lambda's default

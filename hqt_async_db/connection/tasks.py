@@ -67,19 +67,29 @@ async def finish(
     A cancellation that arrives meanwhile goes on once the work has ended.
 
     Raises:
-        TimeoutError: The work did not end within ``timeout_s``; it goes on.
+        TimeoutError: The work did not end within ``timeout_s``; it is
+            cancelled, and ends by itself.
     """
     task = start(work, name=name, owner=owner)
     cancelled = await wait(task, timeout_s)
     if not task.done():
-        task.add_done_callback(_retrieve)
-        if cancelled is not None:
-            raise cancelled
-        raise TimeoutError
+        give_up(task)
+        raise cancelled or TimeoutError
     if cancelled is not None:
         _retrieve(task)
         raise cancelled
     return task.result()
+
+
+def give_up(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that nobody waits for any more."""
+    task.add_done_callback(_retrieve)
+    task.cancel()
+
+
+def are_running(owner: object) -> bool:
+    """Tell whether a task of ``owner`` has not ended yet."""
+    return any(of is owner for of in _running.values())
 
 
 async def drain(owner: object) -> None:

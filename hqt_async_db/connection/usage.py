@@ -49,7 +49,9 @@ class Usage:
     def __str__(self) -> str:
         """Return one clause for an error message."""
         task = self.task.get_name() if self.task is not None else "no task"
-        return f"{self.purpose} of task {task!r}, {self.age_s:.1f} s old, opened at {self.call_site}"
+        return (
+            f"{self.purpose} of task {task!r}, {self.age_s:.1f} s old, opened at {self.call_site}"
+        )
 
 
 current_usage: ContextVar[Usage | None] = ContextVar("hqt_async_db_usage", default=None)
@@ -64,6 +66,14 @@ def current_task() -> asyncio.Task[object] | None:
     """Return the running task, or None outside of a loop."""
     try:
         return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def current_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the running loop, or None outside of one."""
+    try:
+        return asyncio.get_running_loop()
     except RuntimeError:
         return None
 

@@ -1,0 +1,350 @@
+"""What SQLAlchemy sees of the SQLite driver: connections and cursors.
+
+A statement is one hop to the connection's thread: begin, execute, fetch and
+close. A transaction begins where it is needed, not before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_cursor
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+)
+from sqlalchemy.util.concurrency import await_, in_greenlet
+
+from hqt_async_db.connection import sqlite_worker, tasks
+from hqt_async_db.connection.sqlite_statements import (
+    lifts_read_only,
+    moves_pages,
+    takes_write_lock,
+)
+from hqt_async_db.connection.sqlite_worker import Call
+from hqt_async_db.errors import ReadOnlyViolationError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from hqt_async_db.connection.gate import WriteGate
+    from hqt_async_db.connection.sqlite_thread import ConnectionThread
+
+READ_COMMITTED: Final = "READ COMMITTED"
+SERIALIZABLE: Final = "SERIALIZABLE"
+REPEATABLE_READ: Final = "REPEATABLE READ"
+AUTOCOMMIT: Final = "AUTOCOMMIT"
+
+
+class HqtSQLiteCursor(AsyncAdapt_dbapi_cursor):
+    """A cursor whose execute, fetch, description and close are one hop."""
+
+    __slots__ = ("_description", "_lastrowid", "_rowcount", "arraysize", "writes")
+
+    _adapt_connection: HqtSQLiteConnection
+
+    def __init__(self, adapt_connection: HqtSQLiteConnection) -> None:
+        self._adapt_connection = adapt_connection
+        self._connection = adapt_connection._connection  # noqa: SLF001 - the base class's own slot
+        self._rows = deque()
+        self._description: Any = None
+        self._rowcount = -1
+        self._lastrowid: int | None = None
+        self.arraysize = 1
+        self.writes: bool | None = None
+
+    @property
+    def description(self) -> Any:
+        """Return the columns of the last result."""
+        return self._description
+
+    @property
+    def rowcount(self) -> int:
+        """Return the number of rows the last statement changed, or -1."""
+        return self._rowcount
+
+    @property
+    def lastrowid(self) -> int | None:  # type: ignore[override]  # None before the first INSERT, as in the driver
+        """Return the rowid of the last inserted row."""
+        return self._lastrowid
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        """Run one statement and fetch all its rows."""
+        self._run(Call(operation, parameters if parameters is not None else ()))
+        return self
+
+    def executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
+        """Run one statement for every set of parameters."""
+        self._run(Call(operation, seq_of_parameters, many=True))
+        return self
+
+    def _run(self, call: Call) -> None:
+        self._adapt_connection.run(call, writes=self.writes)
+        self._rows = deque(call.rows)
+        self._description = call.description
+        self._rowcount = call.rowcount
+        self._lastrowid = call.lastrowid
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing: the cursor was closed in the hop that ran it."""
+
+    def close(self) -> None:
+        """Forget the rows; the cursor was closed in the hop that ran it."""
+        self._rows.clear()
+
+
+class HqtSQLiteStreamCursor(HqtSQLiteCursor):
+    """A cursor that stays open and fetches a chunk of rows per hop."""
+
+    __slots__ = ("_stream",)
+
+    server_side = True
+
+    def __init__(self, adapt_connection: HqtSQLiteConnection) -> None:
+        super().__init__(adapt_connection)
+        self._stream: Call | None = None
+
+    def _run(self, call: Call) -> None:
+        call.keep_open = True
+        # Known before it runs, so that a cancelled one is closed as well.
+        self._adapt_connection.streams.add(call)
+        self._adapt_connection.run(call, writes=self.writes)
+        self._stream = call
+        self._description = call.description
+        self._rowcount = call.rowcount
+
+    def fetchone(self) -> Any:
+        """Fetch one row, in one hop."""
+        rows = self.fetchmany(1)
+        return rows[0] if rows else None
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """Fetch up to ``size`` rows, in one hop."""
+        return self._fetch(size or self.arraysize)
+
+    def fetchall(self) -> Sequence[Any]:
+        """Fetch the remaining rows, in one hop."""
+        return self._fetch(-1)
+
+    def _fetch(self, size: int) -> Sequence[Any]:
+        return [] if self._stream is None else self._adapt_connection.fetch(self._stream, size)
+
+    def close(self) -> None:
+        """Close the statement, in one hop unless it was read to its end."""
+        stream, self._stream = self._stream, None
+        if stream is not None and in_greenlet():
+            self._adapt_connection.close_stream(stream)
+
+
+class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
+    """A connection that knows its transaction, its turn to write and its hops.
+
+    Attributes:
+        isolation: What the transactions to come promise.
+        read_only: Whether SQLite is to refuse every write.
+        lock_timeout_s: How long to wait for a lock, or for the turn to write.
+        statement_timeout_s: When to interrupt a statement, None for never.
+        streams: What was not read to its end.
+    """
+
+    __slots__ = (
+        "_began",
+        "_gate",
+        "_has_turn",
+        "_keep",
+        "_thread",
+        "isolation",
+        "lock_timeout_s",
+        "read_only",
+        "statement_timeout_s",
+        "streams",
+    )
+
+    _cursor_cls: Any = HqtSQLiteCursor
+    _ss_cursor_cls: Any = HqtSQLiteStreamCursor
+
+    def __init__(
+        self,
+        dbapi: Any,
+        thread: ConnectionThread,
+        *,
+        gate: WriteGate | None,
+        keep: Callable[[ConnectionThread], None] | None,
+    ) -> None:
+        super().__init__(dbapi, thread.raw)
+        self._thread = thread
+        self._gate = gate
+        self._keep = keep
+        self._has_turn = False
+        self._began = False
+        self.isolation = READ_COMMITTED
+        self.read_only = thread.is_query_only
+        self.lock_timeout_s = 5.0
+        self.statement_timeout_s: float | None = None
+        self.streams: set[Call] = set()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Tell whether SQLite has a transaction open."""
+        return self._thread.in_transaction
+
+    def _await(self, work: Any) -> Any:
+        """Wait for a hop, in the greenlet of SQLAlchemy."""
+        try:
+            return await_(work)
+        except Exception as error:  # noqa: BLE001 - translates, then raises
+            self._handle_exception(error)
+
+    def run(self, call: Call, *, writes: bool | None) -> None:
+        """Run a statement, in the transaction that it needs, in one hop."""
+        self._await(self._run(call, writes=writes))
+
+    def fetch(self, stream: Call, size: int) -> Sequence[Any]:
+        """Fetch rows of a stream in one hop; none once it was read to its end."""
+        if stream not in self.streams:
+            return []
+        hop = self._thread.hop(stream.fetch, size, timeout_s=self.statement_timeout_s)
+        rows: Sequence[Any] = self._await(hop)
+        if not stream.is_open:
+            self.streams.discard(stream)
+        return rows
+
+    def close_stream(self, stream: Call) -> None:
+        """Close a stream, in one hop if it has rows left."""
+        if stream in self.streams:
+            self.streams.discard(stream)
+            if stream.is_open and not self._thread.is_closed:
+                self._await(self._thread.hop(stream.close))
+
+    async def _run(self, call: Call, *, writes: bool | None) -> None:
+        self._refuse_lost_transaction()
+        if self.read_only and lifts_read_only(call.sql):
+            msg = "a read-only session stays read-only: query_only may not be set in it"
+            raise ReadOnlyViolationError(msg)
+        if not self._began:
+            writes = takes_write_lock(call.sql) if writes is None else writes
+            await self._prepare(call, writes=writes)
+        try:
+            await self._thread.hop(
+                call.run, self._thread.connection, timeout_s=self.statement_timeout_s
+            )
+        finally:
+            self._settle(call)
+
+    async def _prepare(self, call: Call, *, writes: bool) -> None:
+        """Take the turn and plan the transaction that a statement begins."""
+        call.patience_s = self.lock_timeout_s
+        if self.read_only != self._thread.is_query_only:
+            call.query_only = self.read_only
+        takes_lock = (writes or self.isolation == SERIALIZABLE) and not self.read_only
+        if takes_lock or moves_pages(call.sql):
+            await self._take_turn()
+        if self.isolation == AUTOCOMMIT or call.stays_outside:
+            return
+        if takes_lock:
+            call.begin = "BEGIN IMMEDIATE"
+            call.open_streams = tuple(self.streams)
+        elif self.isolation == REPEATABLE_READ:
+            call.begin = "BEGIN"
+
+    async def _take_turn(self) -> None:
+        if self._gate is not None and not self._has_turn:
+            await self._gate.enter(self.lock_timeout_s)
+            self._has_turn = True
+
+    def _settle(self, call: Call) -> None:
+        """Note what a statement did; one that still runs is ended by ``terminate``."""
+        if not call.done and not self._thread.is_closed:
+            return
+        if call.query_only is not None:
+            self._thread.is_query_only = call.query_only
+        self._began = self._began or call.began
+        if call.ends_transaction:
+            self._began = self.in_transaction
+        if not self._began:
+            self._leave()
+
+    def _refuse_lost_transaction(self) -> None:
+        """Stop a transaction that SQLite rolled back by itself.
+
+        After an interrupt, an I/O error or a full disk SQLite may do so;
+        statements that follow would be committed without those before.
+        """
+        if self._began and not self.in_transaction:
+            msg = (
+                "SQLite has rolled this transaction back after an earlier error; roll back and "
+                "run it again (db.run does)"
+            )
+            raise TransientError(msg)
+
+    def commit(self) -> None:
+        """Commit in one hop; without a transaction it costs nothing."""
+        if not self._began:
+            return
+        self._refuse_lost_transaction()
+        self._await(
+            self._thread.hop(sqlite_worker.commit, self._thread.connection, self.lock_timeout_s)
+        )
+        self._ended()
+
+    def rollback(self) -> None:
+        """Roll back in one hop; without a transaction it costs nothing."""
+        if self.streams or (self._began and self.in_transaction):
+            streams, self.streams = self.streams, set()
+            self._await(self._thread.hop(sqlite_worker.roll_back, self._thread.connection, streams))
+        self._ended()
+
+    def close(self) -> None:
+        """Roll back, close the file and end the thread."""
+        self._finish(self._thread.close(self.streams))
+
+    def terminate(self) -> None:
+        """Interrupt the running statement, roll back and close, at once.
+
+        A database in memory is its connection, so that one is kept for the
+        next use instead.
+        """
+        if not in_greenlet():
+            self._terminate_soon()
+            return
+        self._finish(self._discard())
+
+    async def _discard(self) -> None:
+        if self._keep is None:
+            await self._thread.close(self.streams)
+            return
+        await self._thread.reset(self.streams)
+        self._keep(self._thread)
+
+    def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it to the end, whether or not the caller is cancelled again.
+
+        Nothing is left to the garbage collector, which would keep the lock.
+        """
+        task = tasks.start(work, name="hqt_async_db close SQLite connection")
+        task.add_done_callback(lambda _: self._ended())
+        cancelled = await_(tasks.wait(task, None))
+        if cancelled is not None:
+            raise cancelled
+        task.result()
+
+    def _terminate_soon(self) -> None:
+        """Close without a greenlet: a collector found the connection, on any thread."""
+        if self._keep is None:
+            self._thread.close_soon()
+        else:
+            self._thread.reset_soon(self.streams)
+            self._keep(self._thread)
+        self._began = False
+        if self._has_turn and self._gate is not None:
+            self._has_turn = False
+            self._gate.leave_from_any_thread()
+
+    def _ended(self) -> None:
+        self._began = False
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._has_turn and self._gate is not None:
+            self._has_turn = False
+            self._gate.leave()

@@ -1,0 +1,119 @@
+"""The event loop's side of a SQLite connection's thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.connection.sqlite_worker import Job, abandon
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+    from hqt_async_db.connection.sqlite_worker import Call
+
+# SQLite forgets an interrupt that comes before the statement has begun.
+_INTERRUPT_AGAIN_S: Final = 0.005
+
+
+class ConnectionThread:
+    """Hops to the thread of one connection, each of which can be interrupted.
+
+    The only place that knows how aiosqlite hands work to its thread.
+
+    Attributes:
+        raw: aiosqlite's connection.
+        is_query_only: Whether SQLite refuses writes; the connections of the
+            pool that share the thread, one after the other, keep it true.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        raw._thread.daemon = True  # noqa: SLF001 - an unclosed file must not keep the process alive
+        self.raw = raw
+        self.is_query_only = False
+        self._job: Job | None = None
+        self._is_closed = False
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """Return the connection, for use on its thread."""
+        connection: sqlite3.Connection = self.raw._conn  # noqa: SLF001 - see the class
+        return connection
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether no hop is possible any more."""
+        return self._is_closed
+
+    @property
+    def in_transaction(self) -> bool:
+        """Tell whether SQLite has a transaction open."""
+        return not self._is_closed and self.connection.in_transaction
+
+    async def open(self) -> None:
+        """Start the thread and open the file on it."""
+        await self.raw
+
+    async def hop(
+        self, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None
+    ) -> Any:
+        """Call ``function(job, *arguments)`` on the thread.
+
+        A caller that is cancelled leaves the job running; :meth:`close` ends it.
+
+        Args:
+            function: What to call; its first argument is its job.
+            arguments: Further arguments.
+            timeout_s: When to interrupt it.
+        """
+        job = self._job = Job(function, arguments)
+        if timeout_s is None:
+            await self.raw._execute(job)  # noqa: SLF001 - see the class
+            return job.result
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._interrupt, job)
+        try:
+            await self.raw._execute(job)  # noqa: SLF001 - as above
+        finally:
+            timer.cancel()
+        return job.result
+
+    def _interrupt(self, job: Job) -> None:
+        """Stop a job wherever it is; again until it has ended."""
+        if job.done:
+            return
+        self._stop_job()
+        asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_S, self._interrupt, job)
+
+    async def reset(self, streams: Iterable[Call]) -> None:
+        """Interrupt what runs and roll back; the connection stays of use."""
+        if self._job is not None:
+            self._interrupt(self._job)
+        await self.raw._execute(Job(abandon, (self.connection, streams)))  # noqa: SLF001 - as above
+
+    async def close(self, streams: Iterable[Call] = ()) -> None:
+        """Interrupt what runs, roll back, close the file and end the thread."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self.reset(streams)
+        finally:
+            await self.raw.close()
+
+    def reset_soon(self, streams: Iterable[Call]) -> None:
+        """Do as :meth:`reset` does, without waiting for it; from any thread."""
+        self._stop_job()
+        self.raw._tx.put_nowait((None, Job(abandon, (self.connection, streams))))  # noqa: SLF001 - as above
+
+    def close_soon(self) -> None:
+        """Do as :meth:`close` does, without waiting for it; from any thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._stop_job()
+            self.raw.stop()
+
+    def _stop_job(self) -> None:
+        if self._job is not None and not self._job.done:
+            self._job.stopped = True
+            self.connection.interrupt()
