@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.pool import NullPool
 
-from hqt_async_db.connection.pool import TrackedPool
+from hqt_async_db.connection.pool import TrackedPool, UnpooledPool
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -93,7 +93,7 @@ def pool_arguments(options: Options) -> dict[str, Any]:
     """
     poolclass = NullPool if options.pgbouncer else options.poolclass or TrackedPool
     if issubclass(poolclass, NullPool):
-        return {"poolclass": poolclass}
+        return {"poolclass": UnpooledPool if poolclass is NullPool else poolclass}
     return {
         "poolclass": poolclass,
         "pool_size": options.pool_size,

@@ -1,51 +1,129 @@
-"""A pool that knows who holds its connections."""
+"""Pools that know who holds their connections, and lose none of them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import exc as sa_exc
-from sqlalchemy.pool import AsyncAdaptedQueuePool
-from sqlalchemy.util.concurrency import await_
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
+from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
 
-from hqt_async_db.connection.usage import Usage, current_task, usage_here
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.usage import Usage, current_loop, current_task, usage_here
 from hqt_async_db.errors import NestedSessionError, PoolTimeoutError
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
 
+_CLOSE_TIMEOUT_S: Final = 3.0
 _STREAM_GRACE_STEPS: Final = 20
 _STREAM_GRACE_STEP_S: Final = 0.005
 
 
-class TrackedPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's queue pool, with errors that name the holders.
+class _OwningPool(Pool):
+    """Closes connections to the end, whatever happens to the task that asks.
 
-    A task that already holds every connection can never be given one more;
-    it is told so at once instead of waiting for itself.
+    A driver that is cancelled while it says goodbye leaves its socket and the
+    server's session behind, and some never end by themselves where the server
+    is frozen: then the connection is cut.
+    """
+
+    def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
+        if not in_greenlet():
+            super()._close_connection(connection, terminate=terminate)
+            return
+        closing = greenlet_spawn(super()._close_connection, connection, terminate=terminate)
+        try:
+            await_(
+                tasks.finish(
+                    closing, name="hqt_async_db close connection", timeout_s=_CLOSE_TIMEOUT_S
+                )
+            )
+        except TimeoutError:
+            # It was cancelled, to which the drivers answer by cutting the connection.
+            self.logger.warning("connection %r did not close in time", connection)
+
+
+class UnpooledPool(_OwningPool, NullPool):
+    """SQLAlchemy's NullPool, which opens a connection for every use."""
+
+
+class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
+    """SQLAlchemy's queue pool: fair, and with errors that name the holders.
+
+    Who waits longest is served first. A task that already holds every
+    connection can never be given one more; it is told so at once instead of
+    waiting for itself.
     """
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.holders: dict[ConnectionPoolEntry, Usage] = {}
+        # SQLAlchemy's queue lets newcomers overtake; here they wait before it.
+        self._places = None if self._is_unlimited else asyncio.Semaphore(self._limit)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_disposed = False
+
+    def dispose(self) -> None:
+        """Close the idle connections, and each of the others once it comes back."""
+        self._is_disposed = True
+        super().dispose()
+
+    @property
+    def _is_unlimited(self) -> bool:
+        return self._max_overflow < 0
+
+    @property
+    def _limit(self) -> int:
+        return self.size() + self._max_overflow
 
     def _do_get(self) -> ConnectionPoolEntry:
         usage = usage_here()
         self._refuse_to_wait_for_itself()
-        try:
+        if self._places is None:
             record = super()._do_get()
-        except sa_exc.TimeoutError:
-            message = self._exhausted()
         else:
-            self.holders[record] = usage
-            return record
-        raise PoolTimeoutError(message)
+            await_(self._take_place(self._places))
+            try:
+                record = super()._do_get()
+            except BaseException:
+                self._places.release()
+                raise
+        self.holders[record] = usage
+        return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self.holders.pop(record, None)
-        super()._do_return_conn(record)
+        try:
+            if self._is_disposed:
+                record.close()
+            super()._do_return_conn(record)
+        finally:
+            self._free_place()
+
+    async def _take_place(self, places: asyncio.Semaphore) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.timeout()):
+                await places.acquire()
+        except TimeoutError:
+            message = self._exhausted()
+        else:
+            return
+        raise PoolTimeoutError(message)
+
+    def _free_place(self) -> None:
+        """Let the next one in; a collector may return a connection on any thread."""
+        if self._places is None or self._loop is None:
+            return
+        if current_loop() is self._loop:
+            self._places.release()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
+            self._loop.call_soon_threadsafe(self._places.release)
 
     def _refuse_to_wait_for_itself(self) -> None:
         if self._holds_everything() and any(h.is_stream for h in self.holders.values()):
@@ -61,7 +139,7 @@ class TrackedPool(AsyncAdaptedQueuePool):
 
     def _holds_everything(self) -> bool:
         """Tell whether nobody but the running task could free a connection."""
-        if self._max_overflow < 0 or len(self.holders) < self.size() + self._max_overflow:
+        if self._is_unlimited or len(self.holders) < self._limit:
             return False
         task = current_task()
         return all(holder.task is task for holder in self.holders.values())
