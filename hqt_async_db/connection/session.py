@@ -12,17 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session as SyncSession
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.occupancy import Occupancy
+from hqt_async_db.connection.savepoints import Savepoint, Transaction
 from hqt_async_db.connection.transaction import Outcome, Receipt, commit
-from hqt_async_db.connection.usage import Usage, current_task, current_usage
-from hqt_async_db.errors import ConnectionFailedError, SessionInUseError
+from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.usage import Usage
+from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError, SessionInUseError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncResult, AsyncScalarResult
     from sqlalchemy.orm import ORMExecuteState
 
 _log = logging.getLogger("hqt_async_db")
@@ -36,15 +37,12 @@ _GUARDED: Final = (
     "flush",
     "get",
     "get_one",
-    "invalidate",
     "merge",
     "merge_all",
     "refresh",
     "run_sync",
     "scalar",
     "scalars",
-    "stream",
-    "stream_scalars",
 )
 
 
@@ -83,9 +81,8 @@ class Session(AsyncSession):
         self._check = check
         self._commit_timeout_s = commit_timeout_s
         self._report = record
-        self._usage = Usage(purpose)
-        self._active: asyncio.Task[object] | None = None
-        self._abandoned = False
+        self._occupancy = Occupancy(Usage(purpose))
+        self._is_given_up = False
         self.receipt: Receipt | None = None
 
     @property
@@ -102,60 +99,133 @@ class Session(AsyncSession):
         Costs a hop or a round trip, and nothing if no transaction is open.
 
         Raises:
-            CommitOutcomeUnknownError: The connection broke during COMMIT.
+            CommitOutcomeUnknownError: The connection broke during COMMIT, or
+                its answer did not come in ``commit_timeout_s``.
             IntegrityViolationError: A deferred constraint refused it.
         """
-        with self._used():
+        with self.used():
             if self.sync_session.new or self.sync_session.dirty or self.sync_session.deleted:
                 await super().flush()
-            if not self.in_transaction():
+            if self.in_transaction():
+                await self._commit()
+            elif self.receipt is None:
                 self._record(Receipt("committed", frozenset()))
-                return
-            await commit(
-                super().commit,
-                tables=frozenset(self.sync_session.written_tables),
-                timeout_s=self._commit_timeout_s,
-                record=self._record,
-                owner=self,
-            )
+
+    async def _commit(self) -> None:
+        with self._occupancy.uninterrupted():
+            try:
+                await commit(
+                    super().commit,
+                    tables=frozenset(self.sync_session.written_tables),
+                    timeout_s=self._commit_timeout_s,
+                    record=self._record,
+                    owner=self,
+                )
+            finally:
+                self._is_given_up = tasks.are_running(self)
 
     async def rollback(self) -> None:
         """Roll back, whether or not the caller is cancelled meanwhile."""
-        if self._abandoned:
+        if self._is_given_up:
             return
-        with self._used():
-            await self._roll_back()
+        with self.used():
+            if self.in_transaction():
+                self._record(Receipt("rolled_back", frozenset()))
+                await self._end(super().rollback())
 
     async def close(self) -> None:
-        """Give the connection back; what was not committed is rolled back."""
-        if self._abandoned:
+        """Give the connection back; what was not committed is rolled back.
+
+        Raises:
+            SessionInUseError: Another task is using it; it is closed as soon
+                as that use has ended.
+        """
+        if self._is_given_up:
             return
-        with self._used():
-            if not self.in_transaction():
-                await super().close()
-                return
-            if self.sync_session.has_written or self.receipt is None:
-                self._record(Receipt("rolled_back", frozenset()))
-            await tasks.finish(super().close(), name="hqt_async_db close", owner=self)
+        if not self._occupancy.is_free:
+            self._occupancy.when_left(self._close_later)
+        with self.used():
+            await self._close(super().close)
+
+    async def reset(self) -> None:
+        """Do as :meth:`close` does; the session can be used again either way."""
+        await self.close()
+
+    async def invalidate(self) -> None:
+        """Close the connection instead of giving it back; nothing is committed."""
+        if self._is_given_up:
+            return
+        with self.used():
+            await self._close(super().invalidate)
+
+    async def _close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self.in_transaction():
+            await close()
+            return
+        if self.sync_session.has_written or self.receipt is None:
+            self._record(Receipt("rolled_back", frozenset()))
+        await self._end(close())
+
+    def _close_later(self) -> None:
+        tasks.start(self.close(), name="hqt_async_db close")
+
+    async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        """End the transaction in a task that no cancellation reaches."""
+        with self._occupancy.uninterrupted():
+            try:
+                await tasks.finish(
+                    ending, name="hqt_async_db end", owner=self, timeout_s=self._commit_timeout_s
+                )
+            except TimeoutError:
+                _log.warning("the server did not answer; the connection of %s is given up", self)
+            finally:
+                self._is_given_up = tasks.are_running(self)
+
+    async def stream(self, statement: Any, *arguments: Any, **keywords: Any) -> AsyncResult[Any]:
+        """Run a statement whose rows are fetched as they are read.
+
+        In a read-only session on PostgreSQL, which streams in transactions
+        only, the session then sees one snapshot until it ends.
+        """
+        with self.used():
+            await self._begin_for_stream()
+            result: AsyncResult[Any] = await super().stream(statement, *arguments, **keywords)
+            return result
+
+    async def stream_scalars(
+        self, statement: Any, *arguments: Any, **keywords: Any
+    ) -> AsyncScalarResult[Any]:
+        """Run a statement as :meth:`stream` does; give its first column."""
+        return (await self.stream(statement, *arguments, **keywords)).scalars()
+
+    async def _begin_for_stream(self) -> None:
+        connection = await super().connection()
+        dialect = connection.dialect
+        pooled = connection.sync_connection.connection  # type: ignore[union-attr]  # it was just started
+        if dialect.name == "postgresql" and dialect.detect_autocommit_setting(pooled):
+            await super().commit()  # nothing: each statement has stood alone
+            await super().connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
     async def abandon(self) -> None:
         """Discard the connection because the manager is being disposed.
 
-        A commit on its way is waited for; anything else is rolled back.
+        A commit on its way is waited for; whatever else runs is interrupted,
+        and its task gets a DatabaseClosedError.
         """
         await tasks.drain(self)
-        self._abandoned = True
+        self._is_given_up = True
+        await self._occupancy.interrupt()
         if self.in_transaction():
             self._record(Receipt("rolled_back", frozenset()))
             await super().invalidate()
 
     def begin(self) -> AsyncSessionTransaction:
         """Return a block that commits at its end; the session stays open."""
-        return _Transaction(self)
+        return Transaction(self)
 
     def begin_nested(self) -> AsyncSessionTransaction:
         """Return a block that is a savepoint: an exception undoes only it."""
-        return _Savepoint(self, nested=True)
+        return Savepoint(self, nested=True)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -169,29 +239,23 @@ class Session(AsyncSession):
         traceback: TracebackType | None,
     ) -> None:
         """Commit, or roll back after an exception; then close."""
+        if value is not None:
+            await self.roll_back_after(value)
+            await self._close_after(value)
+            return
         try:
-            if value is None:
-                await self.commit()
-            else:
-                await self._roll_back_after(value)
+            await self.commit()
         finally:
             await self.close()
 
-    async def _roll_back_after(self, error: BaseException) -> None:
+    async def roll_back_after(self, error: BaseException) -> None:
         """Roll back without hiding the error that is on its way."""
-        try:
+        with _second_to(error):
             await self.rollback()
-        except ConnectionFailedError:
-            _log.warning(
-                "the connection was lost before the rollback after %s; the server rolls back",
-                type(error).__name__,
-            )
 
-    async def _roll_back(self) -> None:
-        if not self.in_transaction():
-            return
-        self._record(Receipt("rolled_back", frozenset()))
-        await tasks.finish(super().rollback(), name="hqt_async_db rollback", owner=self)
+    async def _close_after(self, error: BaseException) -> None:
+        with _second_to(error):
+            await self.close()
 
     def _record(self, receipt: Receipt) -> None:
         self.receipt = receipt
@@ -200,73 +264,23 @@ class Session(AsyncSession):
         self._report(receipt)
 
     @contextlib.contextmanager
-    def _used(self) -> Iterator[None]:
+    def used(self) -> Iterator[None]:
         """Let one task at a time in, and translate what fails inside."""
         self._check()
-        task, outer = current_task(), self._active
-        if outer is not None and outer is not task:
-            msg = (
-                f"this session is in use by task {outer.get_name()!r} ({self._usage}); "
-                "give each task a session of its own"
-            )
-            raise SessionInUseError(msg)
-        self._active = self._usage.task = task
-        token = current_usage.set(self._usage)
-        try:
-            with translated():
-                yield
-        finally:
-            self._active = outer
-            current_usage.reset(token)
+        if self._is_given_up:
+            msg = "the server did not answer, and this session's connection was given up"
+            raise ConnectionFailedError(msg)
+        with self._occupancy, translated():
+            yield
 
 
-class _Savepoint(AsyncSessionTransaction):
-    """A savepoint whose every await is guarded like the session's own."""
-
-    session: Session
-
-    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
-        with self.session._used():  # noqa: SLF001 - one mechanism, two classes
-            return await super().start(is_ctxmanager=is_ctxmanager)
-
-    async def commit(self) -> None:
-        with self.session._used():  # noqa: SLF001 - as above
-            await super().commit()
-
-    async def rollback(self) -> None:
-        with self.session._used():  # noqa: SLF001 - as above
-            await super().rollback()
-
-    async def __aexit__(
-        self,
-        type_: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self.session._used():  # noqa: SLF001 - as above
-            await super().__aexit__(type_, value, traceback)
-
-
-class _Transaction(_Savepoint):
-    """A block of ``session.begin()``: its end is the session's own commit."""
-
-    async def commit(self) -> None:
-        await self.session.commit()
-
-    async def rollback(self) -> None:
-        await self.session.rollback()
-
-    async def __aexit__(
-        self,
-        type_: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        del type_, traceback
-        if value is None:
-            await self.session.commit()
-        else:
-            await self.session._roll_back_after(value)  # noqa: SLF001 - as above
+@contextlib.contextmanager
+def _second_to(error: BaseException) -> Iterator[None]:
+    """Log what fails after ``error``, which is to be raised."""
+    try:
+        yield
+    except (ConnectionFailedError, DatabaseClosedError, SessionInUseError) as second:
+        _log.warning("after %s the session could not be ended: %s", type(error).__name__, second)
 
 
 def _guard(name: str) -> Callable[..., Awaitable[Any]]:
@@ -274,7 +288,7 @@ def _guard(name: str) -> Callable[..., Awaitable[Any]]:
 
     @functools.wraps(original)
     async def guarded(self: Session, *arguments: Any, **keywords: Any) -> Any:
-        with self._used():
+        with self.used():
             return await original(self, *arguments, **keywords)
 
     return guarded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import exc as sa_exc
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Outcome = Literal["committed", "rolled_back", "unknown"]
 
-_ABANDON_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger("hqt_async_db")
 
 
@@ -35,7 +34,7 @@ class Receipt:
     tables: frozenset[str]
 
 
-async def commit(  # noqa: PLR0913 - keyword-only facts about one commit
+async def commit(
     send: Callable[[], Awaitable[None]],
     *,
     tables: frozenset[str],
@@ -48,9 +47,10 @@ async def commit(  # noqa: PLR0913 - keyword-only facts about one commit
     Args:
         send: Sends COMMIT; runs once.
         tables: What the transaction wrote to, for the receipt.
-        timeout_s: How long to wait before the outcome counts as unknown.
+        timeout_s: How long to wait before the outcome counts as unknown; the
+            task then gives the connection up, in its own time.
         record: Takes the receipt, before any error is raised.
-        owner: On whose behalf, for ``tasks.drain``.
+        owner: On whose behalf, for ``tasks.drain`` and ``tasks.are_running``.
 
     Raises:
         CommitOutcomeUnknownError: The connection broke, or the time was up,
@@ -62,8 +62,7 @@ async def commit(  # noqa: PLR0913 - keyword-only facts about one commit
     task = tasks.start(_send(send), name="hqt_async_db commit", owner=owner)
     cancelled = await tasks.wait(task, timeout_s)
     if not task.done():
-        task.cancel()
-        cancelled = await tasks.wait(task, _ABANDON_TIMEOUT_S) or cancelled
+        tasks.give_up(task)
     failure = _failure_of(task)
     unknown = isinstance(failure, CommitOutcomeUnknownError)
     outcome: Outcome = "unknown" if unknown else "rolled_back" if failure else "committed"
@@ -80,7 +79,7 @@ async def _send(send: Callable[[], Awaitable[None]]) -> None:
     try:
         await send()
     except asyncio.CancelledError:
-        _log.error("a commit was interrupted; its outcome is unknown: read the data back")  # noqa: TRY400 - the traceback says nothing more
+        _log.error("a commit was interrupted; its outcome is unknown: read the data back")
         raise
 
 

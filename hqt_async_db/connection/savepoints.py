@@ -1,0 +1,70 @@
+"""The blocks ``session.begin()`` and ``session.begin_nested()``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncSessionTransaction
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from hqt_async_db.connection.session import Session
+
+
+class Savepoint(AsyncSessionTransaction):
+    """A savepoint whose every await is guarded like the session's own."""
+
+    session: Session
+
+    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
+        """Set the savepoint, or begin the transaction."""
+        with self.session.used():
+            return await super().start(is_ctxmanager=is_ctxmanager)
+
+    async def commit(self) -> None:
+        """Release the savepoint."""
+        with self.session.used():
+            await super().commit()
+
+    async def rollback(self) -> None:
+        """Undo what happened since the savepoint was set."""
+        with self.session.used():
+            await super().rollback()
+
+    async def __aexit__(
+        self,
+        type_: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self.session.used():
+            await super().__aexit__(type_, value, traceback)
+
+
+class Transaction(Savepoint):
+    """A block of ``session.begin()``: its end is the session's own commit."""
+
+    async def commit(self) -> None:
+        """Commit."""
+        await self.session.commit()
+
+    async def rollback(self) -> None:
+        """Roll back."""
+        await self.session.rollback()
+
+    async def __aexit__(
+        self,
+        type_: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        del type_, traceback
+        if value is not None:
+            await self.session.roll_back_after(value)
+            return
+        try:
+            await self.session.commit()
+        except BaseException as error:
+            await self.session.roll_back_after(error)
+            raise
