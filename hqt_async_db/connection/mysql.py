@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.connects import owning
+from hqt_async_db.connection.mysql_kill import end_cancelled_statements
+from hqt_async_db.connection.read_only import keep_read_only
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,7 +59,10 @@ class MySQL:
         return mode_options(mode)
 
     def prepare(self, engine: AsyncEngine, role: Role) -> None:
-        """Do nothing: the arguments said it all."""
+        """Hold readers to reading, and end on the server what is cancelled here."""
+        if role is Role.READ:
+            keep_read_only(engine)
+        end_cancelled_statements(engine)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""

@@ -9,6 +9,7 @@ from sqlalchemy import event, text
 
 from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.connects import owning
+from hqt_async_db.connection.read_only import OWN_STATEMENT, keep_read_only
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
@@ -50,11 +51,13 @@ class PostgreSQL:
         return mode_options(mode)
 
     def prepare(self, engine: AsyncEngine, role: Role) -> None:
-        """Behind pgbouncer, give each transaction the limits; one round trip.
+        """Hold readers to reading; behind pgbouncer, limit each transaction.
 
-        A setting of the session would stay with the pooler's connection.
+        The limits cost a round trip: a setting of the session would stay with
+        the pooler's connection.
         """
-        del role
+        if role is Role.READ:
+            keep_read_only(engine)
         if not self._options.pgbouncer:
             return
         limits = self._limits().items()
@@ -62,7 +65,7 @@ class PostgreSQL:
 
         @event.listens_for(engine.sync_engine, "begin")
         def _limit(connection: Connection) -> None:
-            connection.exec_driver_sql(f"SELECT {calls}")
+            connection.exec_driver_sql(f"SELECT {calls}", execution_options=OWN_STATEMENT)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""
