@@ -1,0 +1,1 @@
+"""The connection layer: sessions, isolation, concurrency, cancellation, life and end."""
