@@ -215,11 +215,13 @@ def test_numbers_in_sql_text(
 
 def test_a_comparison_refuses_what_the_column_could_not_hold() -> None:
     table = Table("ledger", MetaData(), Column("count", Int32()))
+    engine = create_engine("sqlite://")
     with (
-        create_engine("sqlite://").connect() as connection,
+        engine.connect() as connection,
         pytest.raises(InvalidInputError, match=r"ledger\.count must be an integer"),
     ):
         connection.execute(select(table).where(table.c.count == "5"))
+    engine.dispose()
 
 
 def test_arithmetic_keeps_the_other_sides_type() -> None:

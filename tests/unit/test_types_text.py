@@ -43,9 +43,11 @@ def people() -> Table:
 
 @pytest.fixture
 def people_in_sqlite() -> Iterator[Connection]:
-    with create_engine("sqlite://").connect() as connection:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
         people().create(connection)
         yield connection
+    engine.dispose()
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5))
