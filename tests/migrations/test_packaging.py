@@ -17,6 +17,7 @@ from tests.migrations.conftest import CHECKOUT
 
 _USE = """
 import asyncio, site, sys
+sys.path.insert(0, sys.argv[1])  # before an editable install of this checkout
 site.addsitedir(sys.argv[1])
 import hqt_async_db
 from hqt_async_db import DatabaseManager, migrations
