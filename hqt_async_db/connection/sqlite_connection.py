@@ -188,6 +188,11 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         """Tell whether SQLite has a transaction open."""
         return self._thread.in_transaction
 
+    @property
+    def has_work(self) -> bool:
+        """Tell whether a transaction or a stream waits for its end."""
+        return self._began or bool(self.streams)
+
     def _await(self, work: Any) -> Any:
         """Wait for a hop, in the greenlet of SQLAlchemy."""
         try:

@@ -107,11 +107,6 @@ class HqtSQLiteDialect(SQLiteDialect_aiosqlite):
         del dbapi_conn
         return (AUTOCOMMIT, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE)
 
-    def get_default_isolation_level(self, dbapi_conn: DBAPIConnection) -> Any:
-        """Return READ COMMITTED."""
-        del dbapi_conn
-        return READ_COMMITTED
-
     def get_isolation_level(self, dbapi_connection: Any) -> Any:
         """Return the isolation level, without asking the thread."""
         return dbapi_connection.isolation
@@ -125,12 +120,14 @@ class HqtSQLiteDialect(SQLiteDialect_aiosqlite):
         return bool(dbapi_conn.isolation == AUTOCOMMIT)
 
     def do_rollback(self, dbapi_connection: Any) -> None:
-        """Roll back; streams are closed in AUTOCOMMIT as well.
+        """Roll back what is open; ``skip_autocommit_rollback`` skips the rest.
 
-        SQLAlchemy would skip that, and a stream left open keeps the file's
-        log from being reused.
+        A stream left open keeps the file's log from being reused, so that it
+        is closed in AUTOCOMMIT as well.
         """
-        dbapi_connection.rollback()
+        skips = self.skip_autocommit_rollback and self.detect_autocommit_setting(dbapi_connection)
+        if dbapi_connection.has_work or not skips:
+            dbapi_connection.rollback()
 
     def do_execute(
         self, cursor: Any, statement: str, parameters: Any, context: ExecutionContext | None = None
