@@ -16,10 +16,10 @@ DATABASE = $(or $(URL),$(HQT_DATABASE_URL))
 DRIVER = $(if $(filter mysql% mariadb%,$(DATABASE)),-mysql)$(if $(findstring +psycopg,$(DATABASE)),-psycopg)
 
 .NOTPARALLEL:
-.PHONY: help demo test check clean
+.PHONY: help demo test test-dialect check clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-demo$(DRIVER) ## store a real backtest and paper-trade it [URL=postgresql://...]
 	@HQT_DATABASE_URL="$${URL:-$$HQT_DATABASE_URL}" $(VENV)/bin/python examples/ma_crossover.py
@@ -27,6 +27,9 @@ demo: $(VENV)/installed-demo$(DRIVER) ## store a real backtest and paper-trade i
 test: $(VENV)/installed-test ## run every test on SQLite, PostgreSQL and MariaDB [ARGS=...]
 	@sh .ci/mariadb
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-dialect: $(VENV)/installed-test ## run SQLAlchemy's dialect suite on ours and the stock one
+	$(VENV)/bin/python -m tests.dialect $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-check ## run the linters and the type checker
 	$(VENV)/bin/ruff check .
