@@ -56,7 +56,8 @@ async def insert_rows(
 def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     # Half the work of an INSERT through the mapper, which several tables need.
     is_simple = len(mapper.tables) == 1
-    statement = insert(mapper.local_table if is_simple else mapper)
+    target: Any = mapper.local_table if is_simple else mapper
+    statement = insert(target)
     keys = {prop.key: prop.columns[0].key for prop in mapper.column_attrs} if is_simple else {}
     renamed = any(name != key for name, key in keys.items())
 

@@ -143,7 +143,7 @@ class SessionExecutor:
 
     def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
         """Stream in this session's transaction."""
-        return RowStream(self._lend, statement, entities=entities)
+        return RowStream(self._lend, statement, entities=entities, owns_session=False)
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[AsyncSession]:
@@ -221,6 +221,7 @@ class OneShotExecutor:
             lambda: self._db.open(Mode.SNAPSHOT, "one-shot stream"),
             statement,
             entities=entities,
+            owns_session=True,
         )
 
     @asynccontextmanager

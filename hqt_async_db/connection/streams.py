@@ -7,6 +7,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
+from hqt_async_db.connection.flow import ReadFlow
 from hqt_async_db.connection.translate import translated
 from hqt_async_db.errors import InvalidInputError
 
@@ -48,12 +49,16 @@ class RowStream(Generic[T]):
         statement: Executable,
         *,
         entities: bool,
+        owns_session: bool,
     ) -> None:
         self._lend = lend
         self._statement = statement
         self._entities = entities
+        self._owns_session = owns_session
         self._exits = AsyncExitStack()
         self._result: AsyncResult[Any] | AsyncScalarResult[Any] | None = None
+        self._flow: ReadFlow | None = None
+        self._is_exhausted = False
 
     async def __aenter__(self) -> Self:
         """Run the statement; fetch nothing yet."""
@@ -61,7 +66,7 @@ class RowStream(Generic[T]):
             msg = "this stream was opened before; ask the repository for another one"
             raise InvalidInputError(msg)
         try:
-            self._result = await self._open()
+            await self._open()
         except BaseException:
             await self._exits.__aexit__(*sys.exc_info())  # roll back, do not commit
             raise
@@ -83,24 +88,43 @@ class RowStream(Generic[T]):
                 async for row in self:
                     yield row
             return
-        step = _INSTANCES_PER_STEP if self._entities else _ROWS_PER_STEP
-        while rows := await self._next(self._result, step):
+        while rows := await self._next(self._result):
             for row in rows:
                 yield row
             # The rows of a fetch are handed out without waiting for anything.
             await asyncio.sleep(0)
 
-    @staticmethod
-    async def _next(result: AsyncResult[Any] | AsyncScalarResult[Any], count: int) -> Sequence[Any]:
-        with translated():
-            return await result.fetchmany(count)
-
-    async def _open(self) -> AsyncResult[Any] | AsyncScalarResult[Any]:
+    async def _open(self) -> None:
         session = await self._exits.enter_async_context(self._lend())
         per_fetch = _INSTANCES_PER_FETCH if self._entities else _ROWS_PER_FETCH
         with translated():
+            self._flow = await ReadFlow.of(session)
             result = await session.stream(
                 self._statement, execution_options={"yield_per": per_fetch}
             )
-        self._exits.push_async_callback(result.close)
-        return result.scalars() if self._entities else result
+        self._result = result.scalars() if self._entities else result
+        self._exits.push_async_callback(self._close, session, self._result)
+
+    async def _next(self, result: AsyncResult[Any] | AsyncScalarResult[Any]) -> Sequence[Any]:
+        if self._flow is not None:
+            self._flow.resume()
+        with translated():
+            rows = await result.fetchmany(_INSTANCES_PER_STEP if self._entities else _ROWS_PER_STEP)
+        if self._flow is not None:
+            self._flow.pause()
+        self._is_exhausted = not rows
+        return rows
+
+    async def _close(
+        self, session: AsyncSession, result: AsyncResult[Any] | AsyncScalarResult[Any]
+    ) -> None:
+        """Close the cursor; nothing stops MySQL from sending what was not fetched."""
+        if self._flow is not None and not self._is_exhausted:
+            if self._owns_session:
+                await session.invalidate()
+                return
+            async for _ in self:
+                pass
+        if self._flow is not None:
+            self._flow.resume()
+        await result.close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from hqt_async_db.models import Optimization, OptimizationResult
 from hqt_async_db.repositories.base import BaseRepository
+from hqt_async_db.repositories.queries import require_count
 from hqt_async_db.repositories.runs import RunRepository
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class OptimizationRepository(RunRepository[Optimization]):
         Workers may call it at once. One UPDATE.
         """
         counter = Optimization.completed_combinations
-        values = {counter.key: counter + combinations}
+        values = {counter.key: counter + require_count("combinations", combinations)}
         return await self.update_many(id=optimization_id, values=values) > 0
 
 

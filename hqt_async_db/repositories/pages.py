@@ -140,6 +140,8 @@ def _decoded(value: Any, decode: Callable[[Any], Any], column: Any, dialect: Dia
         if not column.nullable:
             raise ValueError
         return None
+    if type(value) is not (bool if decode is bool else str):
+        raise TypeError
     decoded = decode(value)
     return column.type.coerce(decoded, dialect) if isinstance(column.type, ColumnType) else decoded
 

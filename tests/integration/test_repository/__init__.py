@@ -1,0 +1,1 @@
+"""Every verb of the repositories, through a session and through the manager."""
