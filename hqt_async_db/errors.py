@@ -53,7 +53,7 @@ from sqlalchemy.orm import exc as orm_exc
 class HqtDbError(Exception):
     """Any error that this library raises on purpose."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 class ConfigurationError(HqtDbError):
@@ -168,7 +168,7 @@ class ConnectionFailedError(_DatabaseFailure, sa_exc.OperationalError):
         retryable: bool = True,
     ) -> None:
         super().__init__(message, orig=orig, connection_invalidated=connection_invalidated)
-        self.retryable = retryable  # type: ignore[misc]  # one class, two verdicts
+        self.retryable = retryable
 
 
 class PoolTimeoutError(ConnectionFailedError, sa_exc.TimeoutError):

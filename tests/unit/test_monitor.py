@@ -84,7 +84,9 @@ async def test_long_stall_is_logged_once_with_task_and_place(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The one record names who stalled the loop and where."""
-    asyncio.current_task().set_name("order-router")  # type: ignore[union-attr]  # a test is a task
+    task = asyncio.current_task()
+    assert task is not None
+    task.set_name("order-router")
     with caplog.at_level(logging.WARNING, logger="hqt_async_db.monitor"):
         async with StallMonitor(threshold_ms=10):
             await asyncio.sleep(0.05)

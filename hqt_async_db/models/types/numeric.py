@@ -6,7 +6,7 @@ import operator
 from decimal import Decimal
 from math import isfinite
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from sqlalchemy import BigInteger, Boolean, Integer
 from sqlalchemy import Double as SqlDouble
@@ -111,7 +111,7 @@ class _BoundedInteger(ColumnType[int]):
         if isinstance(value, bool):
             self.refuse("must be an integer, not a value of type bool")
         try:
-            return int(operator.index(value))  # type: ignore[arg-type]  # TypeError is the answer
+            return int(operator.index(cast("SupportsIndex", value)))
         except TypeError:
             self.refuse(f"must be an integer, not {kind_of(value)}")
 
@@ -183,7 +183,9 @@ class Flag(ColumnType[bool]):
         """Prepare one value for the driver."""
         return self.coerce(value, dialect)
 
-    process_literal_param = process_bind_param  # type: ignore[assignment]  # same for both
+    def process_literal_param(self, value: object, dialect: Dialect) -> Any:
+        """Prepare one value for SQL text."""
+        return self.coerce(value, dialect)
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Return this type: the other side is a boolean too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from sqlalchemy import insert, make_url
@@ -69,8 +69,8 @@ async def open_manager(url: URL) -> AsyncIterator[OpenManager]:
     managers: list[DatabaseManager] = []
     own_url = url
 
-    def open_one(*, url: URL | None = None, **options: object) -> DatabaseManager:
-        managers.append(DatabaseManager(url or own_url, **options))  # type: ignore[arg-type]  # passed on
+    def open_one(*, url: URL | None = None, **options: Any) -> DatabaseManager:
+        managers.append(DatabaseManager(url or own_url, **options))
         return managers[-1]
 
     yield open_one
