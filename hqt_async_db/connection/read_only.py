@@ -23,11 +23,12 @@ OWN_STATEMENT: Final[dict[str, Any]] = {_OWN: True}
 _LIFTING: Final = re.compile(
     r"""
     (?:\A|;)                                        # in the first or a later statement
-    (?:\s|\(|;|--[^\n]*(?:\n|\Z)|\#[^\n]*(?:\n|\Z)|/\*(?!M?!).*?\*/)*
+    (?:\s|\(|;|--[^\n]*(?:\n|\Z)|\#[^\n]*(?:\n|\Z)|/\*(?!M?!)(?:(?!/\*).)*?\*/)*
     (?:
         (?:SET|BEGIN|START|COMMIT|END|ABORT|DO|CALL|PREPARE|EXECUTE|XA|ALTER\s+SYSTEM)\b
       | ROLLBACK\b(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)
       | /\*M?!                                      # MySQL runs what is in such a comment
+      | /\*(?:(?!\*/).)+/\*                         # PostgreSQL lets comments nest
     )
   | \bset_config\b
     """,

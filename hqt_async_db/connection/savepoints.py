@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSessionTransaction
 
+from hqt_async_db.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -18,8 +20,16 @@ class Savepoint(AsyncSessionTransaction):
     session: Session
 
     async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
-        """Set the savepoint, or begin the transaction."""
+        """Set the savepoint, or begin the transaction.
+
+        Raises:
+            InvalidInputError: The session is read-only, so that there is no
+                transaction to set a savepoint in.
+        """
         with self.session.used():
+            if self.nested and await self.session.is_autocommit():
+                msg = "each statement of a read-only session stands alone; use snapshot=True"
+                raise InvalidInputError(msg)
             return await super().start(is_ctxmanager=is_ctxmanager)
 
     async def commit(self) -> None:

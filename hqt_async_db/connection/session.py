@@ -199,12 +199,15 @@ class Session(AsyncSession):
         return (await self.stream(statement, *arguments, **keywords)).scalars()
 
     async def _begin_for_stream(self) -> None:
-        connection = await super().connection()
-        dialect = connection.dialect
-        pooled = connection.sync_connection.connection  # type: ignore[union-attr]  # it was just started
-        if dialect.name == "postgresql" and dialect.detect_autocommit_setting(pooled):
+        if self.get_bind().dialect.name == "postgresql" and await self.is_autocommit():
             await super().commit()  # nothing: each statement has stood alone
             await super().connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+    async def is_autocommit(self) -> bool:
+        """Tell whether each statement is a transaction of its own; may connect."""
+        connection = await super().connection()
+        pooled = (await connection.get_raw_connection()).dbapi_connection
+        return pooled is not None and connection.dialect.detect_autocommit_setting(pooled)
 
     async def abandon(self) -> None:
         """Discard the connection because the manager is being disposed.

@@ -13,7 +13,7 @@ _NO_TRANSACTION: Final = frozenset(
     {"SELECT", "VALUES", "EXPLAIN", "PRAGMA", "VACUUM", "ATTACH", "DETACH", "RELEASE", "ROLLBACK"}
 )
 _OUTSIDE: Final = frozenset({"PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN"})
-_ENDING: Final = frozenset({"COMMIT", "END", "ROLLBACK"})
+_ENDING: Final = frozenset({"COMMIT", "END", "RELEASE", "ROLLBACK"})
 _CHECKPOINT: Final = re.compile(r"\bwal_checkpoint\b", re.IGNORECASE)
 _QUERY_ONLY: Final = re.compile(r"\bquery_only\b", re.IGNORECASE)
 

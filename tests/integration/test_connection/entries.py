@@ -1,4 +1,4 @@
-"""One small table, and what a second connection can see of it."""
+"""Two small tables, and what a second connection can see of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import String, make_url, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 _PATIENCE_S: Final = 5.0
 _OPEN_TRANSACTIONS: Final = {
+    "sqlite": None,
     "postgresql": (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND (xact_start IS NOT NULL OR state = 'active')"
     ),
-    "mysql": (
+    "mariadb": (
         "SELECT count(*) FROM information_schema.processlist p LEFT JOIN "
         "information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id WHERE p.db = database() "
         "AND p.id <> connection_id() AND (t.trx_id IS NOT NULL OR p.command <> 'Sleep')"
@@ -42,8 +43,19 @@ class Entry(Base):
     amount: Mapped[int] = mapped_column(default=0)
 
 
+class Counter(Base):
+    """A number whose row counts its versions."""
+
+    __tablename__ = "counters"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    amount: Mapped[int] = mapped_column(default=0)
+    version: Mapped[int] = mapped_column()
+    __mapper_args__: Any = {"version_id_col": version}  # noqa: RUF012 - read once
+
+
 async def create_table(db: DatabaseManager) -> None:
-    """Create the table."""
+    """Create the tables."""
     async with db.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
 
@@ -88,7 +100,7 @@ async def _what_is_left(db: DatabaseManager, witness: DatabaseManager) -> str:
     ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("hqt_async_db")]
     if ours:
         return f"tasks: {ours}"
-    query = _OPEN_TRANSACTIONS.get(db.dialect_name)
+    query = _OPEN_TRANSACTIONS[db.dialect_name]
     if query is not None:
         async with witness.session(read_only=True) as session:
             if count := await session.scalar(text(query)):
