@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 _ACCOUNT = "nobody"
+# Creating a database writes hundreds of files; in memory that takes a tenth of the time.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a directory that is ours alone
+_ENOUGH_BYTES = 2 * 1024**3
 
 
 def identity() -> dict[str, Any]:
@@ -27,9 +30,19 @@ def identity() -> dict[str, Any]:
 
 def make_directory(name: str) -> Path:
     """Create an empty temporary directory that belongs to the server's account."""
-    directory = Path(tempfile.mkdtemp(prefix=f"hqt-{name}-"))
+    directory = Path(tempfile.mkdtemp(prefix=f"hqt-{name}-", dir=_fast_place()))
     give(directory)
     return directory
+
+
+def _fast_place() -> Path | None:
+    """Return a file system in memory with enough room, None if there is none."""
+    if not os.access(_MEMORY, os.W_OK):
+        return None
+    figures = os.statvfs(_MEMORY)
+    has_room = figures.f_bavail * figures.f_frsize >= _ENOUGH_BYTES
+    runs_programs = not figures.f_flag & getattr(os, "ST_NOEXEC", 0)  # PostgreSQL's may be copied
+    return _MEMORY if has_room and runs_programs else None
 
 
 def give(path: Path) -> None:

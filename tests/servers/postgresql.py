@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "autovacuum": "off",
     "checkpoint_timeout": "1h",
+    # In the data directory, and gone with it: a killed server leaves shared memory behind.
+    "dynamic_shared_memory_type": "mmap",
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "300",
-    "max_wal_size": "4GB",
+    "max_wal_size": "256MB",
     "shared_buffers": "64MB",
     # Far from UTC and from the clients' zone: who forgets a zone fails.
     "timezone": "Asia/Kolkata",
@@ -77,7 +79,9 @@ class PostgreSQLAdmin(Admin):
         return [name for (name,) in names]
 
     def create_database(self, database: str, *, like: str | None = None) -> None:
-        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{like or "template0"}"')
+        template = like or "template0"
+        # Copying files is twice as fast as logging every page of the copy.
+        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY FILE_COPY')
 
     def sessions(self, database: str) -> list[str]:
         rows = self.execute(
