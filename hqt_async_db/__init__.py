@@ -15,8 +15,8 @@ acknowledged is lost::
 
 from hqt_async_db import migrations
 from hqt_async_db.connection.manager import DatabaseManager
-from hqt_async_db.connection.session import Session
-from hqt_async_db.connection.transaction import Receipt
+from hqt_async_db.connection.sessions.session import Session
+from hqt_async_db.connection.sessions.transaction import Receipt
 from hqt_async_db.errors import (
     BackupError,
     BackupVerificationError,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from hqt_async_db.connection.backends import Backend, Mode, Role
+from hqt_async_db.connection.backends.backend import Backend, Mode, Role
 from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
-from hqt_async_db.connection.translate import install
+from hqt_async_db.connection.translation.translate import install
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ class Engines:
 def _backend_for(target: Target, options: Options) -> Backend:
     """Return the backend of a target; its module is imported only here."""
     if target.backend == "sqlite":
-        from hqt_async_db.connection.sqlite import SQLite  # noqa: PLC0415 - only what is used
+        from hqt_async_db.connection.backends.sqlite.backend import SQLite  # noqa: PLC0415 - only what is used
 
         return SQLite(target, options)
     if target.backend == "postgresql":
-        from hqt_async_db.connection.postgresql import PostgreSQL  # noqa: PLC0415 - as above
+        from hqt_async_db.connection.backends.postgresql import PostgreSQL  # noqa: PLC0415 - as above
 
         return PostgreSQL(target, options)
-    from hqt_async_db.connection.mysql import MySQL  # noqa: PLC0415 - as above
+    from hqt_async_db.connection.backends.mysql import MySQL  # noqa: PLC0415 - as above
 
     return MySQL(target, options)
 

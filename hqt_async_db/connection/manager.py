@@ -14,13 +14,13 @@ from sqlalchemy.orm import configure_mappers
 
 from hqt_async_db import migrations
 from hqt_async_db.connection import tasks, urls
-from hqt_async_db.connection.backends import Mode, Role
+from hqt_async_db.connection.backends.backend import Mode, Role
 from hqt_async_db.connection.engines import Engines
 from hqt_async_db.connection.options import Options
-from hqt_async_db.connection.retry import run_with_retries
-from hqt_async_db.connection.scoped import ScopedSessions
-from hqt_async_db.connection.session import Session
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.sessions.retry import run_with_retries
+from hqt_async_db.connection.sessions.scoped import ScopedSessions
+from hqt_async_db.connection.sessions.session import Session
+from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DatabaseClosedError, InvalidInputError
 from hqt_async_db.models import Base
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import DeclarativeBase
     from sqlalchemy.pool import Pool
 
-    from hqt_async_db.connection.transaction import Receipt
+    from hqt_async_db.connection.sessions.transaction import Receipt
 
 T = TypeVar("T")
 

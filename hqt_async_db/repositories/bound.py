@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_arg
 from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hqt_async_db.connection.executors import OneShotExecutor, SessionExecutor
+from hqt_async_db.connection.executors.executors import OneShotExecutor, SessionExecutor
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.repositories.queries import criteria_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Dialect
     from sqlalchemy.orm import Mapper
 
-    from hqt_async_db.connection.executors import Executor
+    from hqt_async_db.connection.executors.executors import Executor
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT")

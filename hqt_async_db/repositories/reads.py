@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from hqt_async_db.connection.executors import Executor
-    from hqt_async_db.connection.streams import RowStream
+    from hqt_async_db.connection.executors.executors import Executor
+    from hqt_async_db.connection.executors.streams import RowStream
 
 
 class Reads(Bound[ModelT]):

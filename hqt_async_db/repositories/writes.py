@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, delete, select, update
 
+from hqt_async_db.connection.executors.upserts import require_unique_key, upsert_rows
 from hqt_async_db.connection.pacing import paced
-from hqt_async_db.connection.upserts import require_unique_key, upsert_rows
 from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRecordsFoundError
 from hqt_async_db.models import validate_values
 from hqt_async_db.models.validation import is_sql
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
-    from hqt_async_db.connection.executors import SessionExecutor
+    from hqt_async_db.connection.executors.executors import SessionExecutor
 
 
 class Writes(Bound[ModelT]):

@@ -12,7 +12,9 @@ from sqlalchemy.testing.provision import post_configure_testing_engine
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-registry.register("sqlite.hqt", "hqt_async_db.connection.sqlite_dialect", "HqtSQLiteDialect")
+registry.register(
+    "sqlite.hqt", "hqt_async_db.connection.backends.sqlite.dialect", "HqtSQLiteDialect"
+)
 
 _hook: Any = post_configure_testing_engine
 _configure_for_sqlite = _hook.fns["sqlite"]

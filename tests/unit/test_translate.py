@@ -19,7 +19,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import exc as orm_exc
 
 from hqt_async_db import errors
-from hqt_async_db.connection.translate import install, translate, translated
+from hqt_async_db.connection.translation.translate import install, translate, translated
 
 SECRET = "Zq7-hidden-Zq7"
 

@@ -11,9 +11,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, UniqueConstraint
 from sqlalchemy import exc as sa_exc
 
 from hqt_async_db import errors
-from hqt_async_db.connection.translate import translate
 from hqt_async_db.connection.translation.findings import DUPLICATE, Finding
 from hqt_async_db.connection.translation.schema import Statement, complete
+from hqt_async_db.connection.translation.translate import translate
 
 SECRET = "Zq7-hidden-Zq7"
 

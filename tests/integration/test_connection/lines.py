@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
 
 _COMMIT: Final = re.compile(rb"COMMIT(?!TED)")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from hqt_async_db.connection.manager import DatabaseManager
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
 
     Operation = Callable[[DatabaseManager, str, list[Session]], Coroutine[Any, Any, None]]
     Cancel = Callable[[Point, Coroutine[Any, Any, None]], Awaitable[None]]

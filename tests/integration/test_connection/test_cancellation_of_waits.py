@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from hqt_async_db.connection.manager import DatabaseManager
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
     from tests.fixtures.managers import MakeDb
 
 pytestmark = pytest.mark.timeout(60)

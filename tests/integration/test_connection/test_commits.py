@@ -29,7 +29,7 @@ from tests.integration.test_connection.lines import Action, Proxy, occupied_thre
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
     from tests.fixtures.managers import MakeDb
 
 COMMIT_TIMEOUT_S = 0.4

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from hqt_async_db.connection.manager import DatabaseManager
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
     from tests.integration.test_errors.conftest import OpenManager
 
 BOB = {"username": "bob", "email": "bob@example.com", "password_hash": "x"}

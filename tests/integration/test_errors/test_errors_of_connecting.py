@@ -12,7 +12,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy import insert, make_url, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from hqt_async_db.connection.translate import translate
+from hqt_async_db.connection.translation.translate import translate
 from hqt_async_db.errors import (
     ConnectionFailedError,
     NotADatabaseError,

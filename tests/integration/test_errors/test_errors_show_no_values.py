@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, text
 
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DuplicateKeyError, HqtDbError
 from hqt_async_db.models import User
 from tests.integration.test_errors.exposure import SECRET, shown

@@ -74,14 +74,12 @@ def delete_statement(instance: Any) -> Delete:
 def row_criteria(state: InstanceState[Any]) -> list[Any]:
     """Return the criteria for the row of an instance, in the version it has."""
     mapper = state.mapper
-    criteria = [
-        column == value
-        for column, value in zip(mapper.primary_key, state.identity or (), strict=True)
-    ]
-    version = mapper.version_id_col
-    if version is not None:
-        criteria.append(version == state.dict[mapper.get_property_by_column(version).key])
-    return criteria
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    wanted = dict(zip(names, state.identity or (), strict=True))
+    if mapper.version_id_col is not None:
+        version = mapper.get_property_by_column(mapper.version_id_col).key
+        wanted[version] = state.dict[version]
+    return [getattr(mapper.class_, name) == value for name, value in wanted.items()]
 
 
 def _detached_state(instance: Any) -> InstanceState[Any]:

@@ -15,20 +15,21 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 )
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
-from hqt_async_db.connection import sqlite_worker, tasks
-from hqt_async_db.connection.sqlite_statements import (
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.sqlite import worker
+from hqt_async_db.connection.backends.sqlite.statements import (
     lifts_read_only,
     moves_pages,
     takes_write_lock,
 )
-from hqt_async_db.connection.sqlite_worker import Call
-from hqt_async_db.errors import ReadOnlyViolationError, TransientError
+from hqt_async_db.connection.backends.sqlite.worker import Call
+from hqt_async_db.errors import ReadOnlyViolationError, StatementFailedError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from hqt_async_db.connection.gate import WriteGate
-    from hqt_async_db.connection.sqlite_thread import ConnectionThread
+    from hqt_async_db.connection.backends.sqlite.gate import WriteGate
+    from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 
 READ_COMMITTED: Final = "READ COMMITTED"
 SERIALIZABLE: Final = "SERIALIZABLE"
@@ -205,8 +206,15 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         self._await(self._run(call, writes=writes))
 
     def fetch(self, stream: Call, size: int) -> Sequence[Any]:
-        """Fetch rows of a stream in one hop; none once it was read to its end."""
-        if stream not in self.streams:
+        """Fetch rows of a stream in one hop; none once it was read to its end.
+
+        Raises:
+            StatementFailedError: The transaction ended before the stream.
+        """
+        if stream.was_cut_off:
+            msg = "the transaction of this stream has ended; read a stream to its end before"
+            raise StatementFailedError(msg)
+        if not stream.is_open:
             return []
         hop = self._thread.hop(stream.fetch, size, timeout_s=self.statement_timeout_s)
         rows: Sequence[Any] = self._await(hop)
@@ -287,16 +295,14 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         if not self._began:
             return
         self._refuse_lost_transaction()
-        self._await(
-            self._thread.hop(sqlite_worker.commit, self._thread.connection, self.lock_timeout_s)
-        )
+        self._await(self._thread.hop(worker.commit, self._thread.connection, self.lock_timeout_s))
         self._ended()
 
     def rollback(self) -> None:
         """Roll back in one hop; without a transaction it costs nothing."""
         if self.streams or (self._began and self.in_transaction):
             streams, self.streams = self.streams, set()
-            self._await(self._thread.hop(sqlite_worker.roll_back, self._thread.connection, streams))
+            self._await(self._thread.hop(worker.roll_back, self._thread.connection, streams))
         self._ended()
 
     def close(self) -> None:

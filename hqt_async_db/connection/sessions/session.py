@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session as SyncSession
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.occupancy import Occupancy
-from hqt_async_db.connection.savepoints import Savepoint, Transaction
-from hqt_async_db.connection.transaction import Outcome, Receipt, commit
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.sessions.occupancy import Occupancy
+from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
+from hqt_async_db.connection.sessions.transaction import Outcome, Receipt, commit
+from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.connection.usage import Usage
 from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError, SessionInUseError
 
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
 
-    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncResult, AsyncScalarResult
+    from sqlalchemy.ext.asyncio import (
+        AsyncConnection,
+        AsyncEngine,
+        AsyncResult,
+        AsyncScalarResult,
+    )
     from sqlalchemy.orm import ORMExecuteState
 
 _log = logging.getLogger("hqt_async_db")
 
 # Every awaitable of AsyncSession that may reach the database.
 _GUARDED: Final = (
-    "connection",
     "delete",
     "delete_all",
     "execute",
@@ -62,6 +66,8 @@ class Session(AsyncSession):
 
     Attributes:
         receipt: What became of the last transaction, None before its end.
+        has_committed: Whether any of its transactions wrote and committed,
+            or may have.
     """
 
     sync_session: _SyncSession
@@ -84,6 +90,7 @@ class Session(AsyncSession):
         self._occupancy = Occupancy(Usage(purpose))
         self._is_given_up = False
         self.receipt: Receipt | None = None
+        self.has_committed = False
 
     @property
     def outcome(self) -> Outcome | None:
@@ -181,6 +188,15 @@ class Session(AsyncSession):
             finally:
                 self._is_given_up = tasks.are_running(self)
 
+    async def connection(self, *arguments: Any, **keywords: Any) -> AsyncConnection:
+        """Return the transaction's connection, for statements without the ORM.
+
+        What is done with it counts as a write, as nobody can know.
+        """
+        with self.used():
+            self.sync_session.has_written = True
+            return await super().connection(*arguments, **keywords)
+
     async def stream(self, statement: Any, *arguments: Any, **keywords: Any) -> AsyncResult[Any]:
         """Run a statement whose rows are fetched as they are read.
 
@@ -262,6 +278,8 @@ class Session(AsyncSession):
 
     def _record(self, receipt: Receipt) -> None:
         self.receipt = receipt
+        if receipt.outcome != "rolled_back" and self.sync_session.has_written:
+            self.has_committed = True
         self.sync_session.written_tables.clear()
         self.sync_session.has_written = False
         self._report(receipt)

@@ -11,7 +11,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
 
 
 class Savepoint(AsyncSessionTransaction):
@@ -54,6 +54,11 @@ class Savepoint(AsyncSessionTransaction):
 
 class Transaction(Savepoint):
     """A block of ``session.begin()``: its end is the session's own commit."""
+
+    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
+        """Begin, without SQLAlchemy's own block, which nothing would leave."""
+        del is_ctxmanager
+        return await super().start()
 
     async def commit(self) -> None:
         """Commit."""

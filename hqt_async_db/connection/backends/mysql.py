@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.mysql_kill import end_cancelled_statements
+from hqt_async_db.connection.backends.read_only import keep_read_only
 from hqt_async_db.connection.connects import owning
-from hqt_async_db.connection.mysql_kill import end_cancelled_statements
-from hqt_async_db.connection.read_only import keep_read_only
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:

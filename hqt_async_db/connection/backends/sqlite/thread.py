@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from hqt_async_db.connection.sqlite_worker import Job, abandon
+from hqt_async_db.connection.backends.sqlite.worker import Job, abandon
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
-    from hqt_async_db.connection.sqlite_worker import Call
+    from hqt_async_db.connection.backends.sqlite.worker import Call
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _INTERRUPT_AGAIN_S: Final = 0.005

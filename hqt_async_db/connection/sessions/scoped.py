@@ -12,7 +12,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hqt_async_db.connection.session import Session
+    from hqt_async_db.connection.sessions.session import Session
 
 
 class ScopedSessions:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import exc as sa_exc
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.translate import translate
+from hqt_async_db.connection.translation.translate import translate
 from hqt_async_db.errors import CommitOutcomeUnknownError, ConnectionFailedError
 
 if TYPE_CHECKING:

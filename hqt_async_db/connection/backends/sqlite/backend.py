@@ -9,7 +9,7 @@ from urllib.parse import quote
 from sqlalchemy import event, text
 from sqlalchemy.dialects import registry
 
-from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 # Registered here as well as in the package's metadata, so that a checkout
 # on the path works without having been installed.
-registry.register("sqlite.hqt", "hqt_async_db.connection.sqlite_dialect", "HqtSQLiteDialect")
+registry.register(
+    "sqlite.hqt", "hqt_async_db.connection.backends.sqlite.dialect", "HqtSQLiteDialect"
+)
 
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 

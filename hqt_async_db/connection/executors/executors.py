@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from sqlalchemy import inspect
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from hqt_async_db.connection import detached, instances
-from hqt_async_db.connection.backends import Mode
-from hqt_async_db.connection.bulk import insert_rows
-from hqt_async_db.connection.fetching import fetch
-from hqt_async_db.connection.streams import RowStream
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.backends.backend import Mode
+from hqt_async_db.connection.executors import detached, instances
+from hqt_async_db.connection.executors.bulk import insert_rows
+from hqt_async_db.connection.executors.fetching import fetch
+from hqt_async_db.connection.executors.streams import RowStream
+from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
-    from hqt_async_db.connection.fetching import Shape
+    from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.manager import DatabaseManager
 
 T = TypeVar("T")

@@ -7,8 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from hqt_async_db.connection.sqlite_statements import ends_transaction, stays_outside
-from hqt_async_db.errors import StatementFailedError
+from hqt_async_db.connection.backends.sqlite.statements import ends_transaction, stays_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,12 +72,12 @@ class Call:
 
     The event loop fills in what precedes the statement and the limits, hands
     :meth:`run` to the thread, and reads the results once ``done`` is True.
+    A stream that its transaction ended has ``was_cut_off``.
     """
 
     __slots__ = (
         "_cursor",
         "_rest",
-        "_was_cut_off",
         "began",
         "begin",
         "description",
@@ -93,6 +92,7 @@ class Call:
         "rowcount",
         "rows",
         "sql",
+        "was_cut_off",
     )
 
     def __init__(self, sql: str, parameters: Any, *, many: bool = False) -> None:
@@ -112,7 +112,7 @@ class Call:
         self.lastrowid: int | None = None
         self._cursor: sqlite3.Cursor | None = None
         self._rest: deque[Any] = deque()
-        self._was_cut_off = False
+        self.was_cut_off = False
 
     @property
     def stays_outside(self) -> bool:
@@ -170,14 +170,7 @@ class Call:
         cursor.close()
 
     def fetch(self, _job: Job, size: int) -> list[Any]:
-        """Return up to ``size`` rows of a stream, all of them for -1.
-
-        Raises:
-            StatementFailedError: The transaction ended before the stream.
-        """
-        if self._was_cut_off:
-            msg = "the transaction of this stream has ended; read a stream to its end before"
-            raise StatementFailedError(msg)
+        """Return up to ``size`` rows of a stream, all of them for -1."""
         if self._cursor is None:
             count = len(self._rest) if size < 0 else min(size, len(self._rest))
             return [self._rest.popleft() for _ in range(count)]
@@ -194,7 +187,7 @@ class Call:
 
     def cut_off(self) -> None:
         """Close a stream whose transaction ends; fetching on will be an error."""
-        self._was_cut_off = self.is_open
+        self.was_cut_off = self.is_open
         self.close()
 
     def close(self, _job: Job | None = None) -> None:

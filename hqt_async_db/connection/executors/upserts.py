@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from hqt_async_db.connection.bulk import WITH_NULLS, chunks, groups_of_same_fields
-from hqt_async_db.connection.fetching import fetch
-from hqt_async_db.connection.instances import any_of
+from hqt_async_db.connection.executors.bulk import WITH_NULLS, chunks, groups_of_same_fields
+from hqt_async_db.connection.executors.fetching import fetch
+from hqt_async_db.connection.executors.instances import any_of
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import InvalidInputError
 

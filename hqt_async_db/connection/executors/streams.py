@@ -7,8 +7,8 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
-from hqt_async_db.connection.flow import ReadFlow
-from hqt_async_db.connection.translate import translated
+from hqt_async_db.connection.executors.flow import ReadFlow
+from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:

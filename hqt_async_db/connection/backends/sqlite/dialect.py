@@ -13,14 +13,14 @@ from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine.characteristics import ConnectionCharacteristic
 
-from hqt_async_db.connection.sqlite_connection import (
+from hqt_async_db.connection.backends.sqlite.connection import (
     AUTOCOMMIT,
     READ_COMMITTED,
     REPEATABLE_READ,
     SERIALIZABLE,
 )
-from hqt_async_db.connection.sqlite_driver import HqtSQLiteDBAPI
-from hqt_async_db.connection.sqlite_statements import takes_write_lock
+from hqt_async_db.connection.backends.sqlite.driver import HqtSQLiteDBAPI
+from hqt_async_db.connection.backends.sqlite.statements import takes_write_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

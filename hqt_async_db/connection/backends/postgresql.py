@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 
-from hqt_async_db.connection.backends import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.read_only import OWN_STATEMENT, keep_read_only
 from hqt_async_db.connection.connects import owning
-from hqt_async_db.connection.read_only import OWN_STATEMENT, keep_read_only
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection

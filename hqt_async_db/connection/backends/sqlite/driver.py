@@ -11,10 +11,11 @@ import aiosqlite
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
 from sqlalchemy.util.concurrency import await_
 
-from hqt_async_db.connection import connects, sqlite_worker, tasks
-from hqt_async_db.connection.gate import gate_of
-from hqt_async_db.connection.sqlite_connection import HqtSQLiteConnection
-from hqt_async_db.connection.sqlite_thread import ConnectionThread
+from hqt_async_db.connection import connects, tasks
+from hqt_async_db.connection.backends.sqlite import worker
+from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
+from hqt_async_db.connection.backends.sqlite.gate import gate_of
+from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 
 # How long SQLite's own busy handler sleeps at a stretch; it cannot be interrupted.
 _BUSY_STEP_S: Final = 0.02
@@ -69,7 +70,7 @@ async def _open(
 ) -> ConnectionThread:
     await thread.open()
     try:
-        await thread.hop(sqlite_worker.set_up, thread.connection, pragmas, patience_s)
+        await thread.hop(worker.set_up, thread.connection, pragmas, patience_s)
     except BaseException:
         await thread.close()
         raise

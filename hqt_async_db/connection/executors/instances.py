@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, inspect, select, tuple_
 from sqlalchemy.orm import RelationshipDirection
 
-from hqt_async_db.connection.detached import row_criteria, set_loaded
+from hqt_async_db.connection.executors.detached import row_criteria, set_loaded
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import InvalidInputError, StaleRecordError
 
@@ -124,6 +124,7 @@ async def delete_one(session: AsyncSession, instance: Any) -> None:
         await session.delete(instance)
         await session.flush()
         return
+    await complete(session, instance)  # a rollback may have taken its version
     # A unit of work only warns where the row of an unversioned table is gone.
     result = await session.execute(
         delete(state.mapper).where(*row_criteria(state)),

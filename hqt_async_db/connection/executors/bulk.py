@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Column, insert, inspect
 
-from hqt_async_db.connection.fetching import fetch
+from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.pacing import paced
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Backends: what differs between the database systems."""

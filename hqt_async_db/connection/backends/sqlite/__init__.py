@@ -1,0 +1,1 @@
+"""SQLite: a dialect of one hop per statement, and a queue for its writers."""

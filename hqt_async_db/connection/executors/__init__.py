@@ -1,0 +1,1 @@
+"""Executors: how the statements of repositories run, in a session or as one shot."""

@@ -1,0 +1,1 @@
+"""Sessions: one unit of work each, safe to cancel and to misuse."""
