@@ -187,6 +187,11 @@ class Writes(Bound[ModelT]):
         self, rows: Iterable[Mapping[str, Any]], *, returning: Literal[True]
     ) -> list[ModelT]: ...
 
+    @overload
+    async def create_many(
+        self, rows: Iterable[Mapping[str, Any]], *, returning: bool
+    ) -> int | list[ModelT]: ...
+
     async def create_many(
         self, rows: Iterable[Mapping[str, Any]], *, returning: bool = False
     ) -> int | list[ModelT]:

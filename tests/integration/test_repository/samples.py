@@ -89,10 +89,8 @@ class Desk(OwnBase):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column("desk_title", String(50), unique=True)
-    opened_at: Mapped[datetime] = mapped_column(
-        "opened", server_default=func.current_timestamp(), onupdate=func.current_timestamp()
-    )
-    rank: Mapped[int] = mapped_column(server_default=text("7"))
+    opened_at: Mapped[datetime] = mapped_column("opened", server_default=func.current_timestamp())
+    rank: Mapped[int] = mapped_column(server_default=text("7"), onupdate=text("8"))
     note: Mapped[str | None] = mapped_column(String(50))
 
     limits: Mapped[list[Limit]] = relationship(back_populates="desk")
