@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hqt_async_db.connection.backends.backend import Backend, Mode, Role
 from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.translation.translate import install
-from hqt_async_db.errors import ConfigurationError
+from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
@@ -46,8 +47,9 @@ class Engines:
         return {str(role): _figures(engine.pool) for role, engine in self.by_role.items()}
 
     async def dispose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use, and open none any more."""
         for engine in self.by_role.values():
+            event.listen(engine.sync_engine, "do_connect", _refuse)
             await engine.dispose()
 
     def _derive(self, mode: Mode) -> AsyncEngine:
@@ -93,6 +95,11 @@ def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
     backend.prepare(engine, role)
     install(engine, demotion_is_disconnect=role is Role.WRITE)
     return engine
+
+
+def _refuse(*_: object) -> NoReturn:
+    msg = "the DatabaseManager of this engine was disposed; make a new one"
+    raise DatabaseClosedError(msg)
 
 
 def _figures(pool: Pool) -> dict[str, Any]:

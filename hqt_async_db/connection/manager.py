@@ -324,8 +324,7 @@ class DatabaseManager:
         await tasks.finish(self._close_all(), name="hqt_async_db dispose")
 
     async def _close_all(self) -> None:
-        for session in list(self._sessions):
-            await session.abandon()
+        await asyncio.gather(*(session.abandon() for session in self._sessions))
         await self._engines.dispose()
 
     def open(self, mode: Mode, purpose: str) -> Session:
