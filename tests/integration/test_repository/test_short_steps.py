@@ -1,0 +1,118 @@
+"""No verb keeps the event loop busy for long, however many rows it has to do with."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hqt_async_db import (
+    Backtest,
+    BacktestRepository,
+    PaperTradeRepository,
+    TradeRepository,
+    UserRepository,
+)
+from tests.integration.test_repository.samples import (
+    ORDER,
+    add_backtest,
+    add_strategy,
+    add_user,
+    trade_row,
+    user_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from hqt_async_db import DatabaseManager
+
+ROWS = 2000
+# A step aims at less than one; other processes and a cold cache make some longer.
+STEP_MS = 10.0
+
+pytestmark = [
+    pytest.mark.backends("sqlite-file", "postgresql", "mariadb"),
+    pytest.mark.timeout(60),
+]
+
+
+async def longest_step_ms(work: Awaitable[Any]) -> tuple[float, float]:
+    """Return the CPU time in ms of the longest turn of the loop, and of all."""
+    task = asyncio.ensure_future(work)
+    longest = 0.0
+    gc.collect()
+    gc.disable()
+    try:
+        started = before = time.thread_time()
+        while not task.done():
+            await asyncio.sleep(0)  # one turn of the loop
+            now = time.thread_time()
+            longest, before = max(longest, now - before), now
+    finally:
+        gc.enable()
+    await task
+    return longest * 1e3, (before - started) * 1e3
+
+
+async def _assert_short(what: str, work: Awaitable[Any], report: dict[str, str]) -> None:
+    longest, total = await longest_step_ms(work)
+    if longest > min(STEP_MS, total / 4):
+        report[what] = f"{longest:.1f} ms at once, of {total:.1f} ms"
+
+
+async def _drain(stream: Any) -> None:
+    async with stream as rows:
+        async for _ in rows:
+            pass
+
+
+async def test_many_rows_are_done_in_steps(db: DatabaseManager) -> None:
+    await db.warm_up()
+    users, trades = UserRepository(db), TradeRepository(db)
+    backtest = await add_backtest(db, await add_strategy(db, await add_user(db)))
+    positions = PaperTradeRepository(db)
+    key = ["account_id", "client_order_id"]
+    orders = [{"account_id": "a", "client_order_id": f"{n}", **ORDER} for n in range(ROWS)]
+    await users.create_many(user_rows(2))
+    await positions.upsert_many(orders[:2], key)
+    too_long: dict[str, str] = {}
+    rows = [trade_row(backtest, number, 1.0) for number in range(ROWS)]
+    for what, work in (
+        ("create_many", trades.create_many(rows)),
+        ("create_many returning", users.create_many(user_rows(ROWS)[2:], returning=True)),
+        ("upsert_many", positions.upsert_many(orders, key)),
+        ("get_many", trades.get_many(backtest_id=backtest.id)),
+        ("rows", trades.rows()),
+        ("rows as dicts", trades.rows(as_dicts=True)),
+        ("page", trades.page(limit=ROWS)),
+        ("stream", _drain(trades.stream())),
+        ("stream of instances", _drain(trades.stream(entities=True))),
+    ):
+        await _assert_short(what, work, too_long)
+    assert too_long == {}
+
+
+async def test_a_thousand_relatives_are_loaded_in_steps(db: DatabaseManager) -> None:
+    await db.warm_up()
+    strategy = await add_strategy(db, await add_user(db))
+    for _ in range(10):
+        backtest = await add_backtest(db, strategy)
+        await TradeRepository(db).create_many([trade_row(backtest, n, 1.0) for n in range(300)])
+    backtests = BacktestRepository(db)
+    await backtests.get_all(limit=1, load=(Backtest.trades,))
+    too_long: dict[str, str] = {}
+    await _assert_short("load", backtests.get_all(load=(Backtest.trades,)), too_long)
+    assert too_long == {}
+
+
+async def test_rows_are_checked_in_steps(db: DatabaseManager) -> None:
+    users = UserRepository(db)
+    wrong = [*user_rows(ROWS), {"username": 5}]
+    work = asyncio.gather(users.create_many(iter(wrong)), return_exceptions=True)
+    longest, total = await longest_step_ms(work)
+    assert total > 4 * longest
+    assert longest < STEP_MS
