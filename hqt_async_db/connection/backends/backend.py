@@ -8,7 +8,7 @@ the three. Everything else is the same for all.
 from __future__ import annotations
 
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.options import Options
+
+# How long after statement_timeout_s a server that says nothing is given up.
+FROZEN_GRACE_S: Final = 1.0
 
 
 class Role(StrEnum):

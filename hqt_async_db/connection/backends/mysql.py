@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.backend import (
+    FROZEN_GRACE_S,
+    Mode,
+    Role,
+    common_arguments,
+    mode_options,
+)
 from hqt_async_db.connection.backends.mysql_kill import end_cancelled_statements
 from hqt_async_db.connection.backends.read_only import keep_read_only
 from hqt_async_db.connection.connects import owning
@@ -42,7 +48,9 @@ class MySQL:
     def engine_arguments(self, role: Role) -> dict[str, Any]:
         """Return the keyword arguments of ``create_async_engine``."""
         timeout_s = self._target.connect_timeout_s or self._options.connect_timeout_s
+        limit = self._options.statement_timeout_s
         driver = importlib.import_module(self._target.driver)
+        connect = _connect_aiomysql if driver.__name__ == "aiomysql" else driver.connect
         connect_arguments = {
             "charset": "utf8mb4",
             "init_command": self._init_command(role),
@@ -50,8 +58,11 @@ class MySQL:
             "local_infile": False,
             **self._target.connect_args,
             **self._options.connect_args,
-            "async_creator_fn": owning(driver.connect, timeout_s),
+            "async_creator_fn": owning(connect, timeout_s),
         }
+        if limit is not None and self._target.driver == "asyncmy":
+            # The server's own limit cannot help where the server is frozen.
+            connect_arguments.setdefault("read_timeout", limit + FROZEN_GRACE_S)
         return common_arguments(self._options, role) | {"connect_args": connect_arguments}
 
     def execution_options(self, mode: Mode) -> dict[str, Any]:
@@ -92,3 +103,16 @@ class MySQL:
             mariadb += f", max_statement_time={limit:g}"
             mysql += f", max_execution_time={math.ceil(limit * 1000)}"
         return f"SET SESSION {', '.join(settings)} /*M!100000 , {mariadb} */ /*!50720 , {mysql} */"
+
+
+async def _connect_aiomysql(**arguments: Any) -> Any:
+    """Connect; aiomysql itself would leave the socket open when it is cancelled."""
+    import aiomysql  # noqa: PLC0415 - only what is used
+
+    connection = aiomysql.Connection(**arguments)
+    try:
+        await connection._connect()  # noqa: SLF001 - its own connect does no more
+    except BaseException:
+        connection.close()
+        raise
+    return connection

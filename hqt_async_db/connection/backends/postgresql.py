@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 
-from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.backend import (
+    FROZEN_GRACE_S,
+    Mode,
+    Role,
+    common_arguments,
+    mode_options,
+)
 from hqt_async_db.connection.backends.read_only import OWN_STATEMENT, keep_read_only
 from hqt_async_db.connection.connects import owning
 
@@ -94,6 +100,9 @@ class PostgreSQL:
         arguments = {**self._target.connect_args, **self._options.connect_args}
         arguments.setdefault("timeout", self._timeout_s)
         arguments["async_creator_fn"] = owning(asyncpg.connect, self._timeout_s)
+        if (limit := self._options.statement_timeout_s) is not None:
+            # The server's own limit cannot help where the server is frozen.
+            arguments.setdefault("command_timeout", limit + FROZEN_GRACE_S)
         if self._options.pgbouncer:
             # Prepared statements belong to a server session, which changes
             # with every transaction: cache none, and give each its own name.

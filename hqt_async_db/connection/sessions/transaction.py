@@ -97,6 +97,8 @@ def _is_unknown(failure: BaseException) -> bool:
     """Tell whether COMMIT may have taken effect in spite of the failure."""
     if isinstance(failure, ConnectionFailedError | OSError):
         return True
+    if isinstance(getattr(failure, "orig", None), TimeoutError):
+        return True  # the driver's patience ended, of which the server knows nothing
     if isinstance(failure, sa_exc.DBAPIError):
         name = getattr(failure.orig, "sqlite_errorname", None) or ""
         return failure.connection_invalidated or name.startswith("SQLITE_IOERR")
