@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, TypeDecorator, and_, false, inspect, or_
+from sqlalchemy import ColumnElement, TypeDecorator, and_, false, inspect, literal, or_
 
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
@@ -104,7 +104,7 @@ class Keyset:
         same: list[ColumnElement[bool]] = []
         for (column, descending), value in zip(self.orderings, values, strict=True):
             alternatives.append(and_(*same, _behind(column, value, descending=descending)))
-            same.append(column.is_(None) if value is None else column == value)
+            same.append(column.is_(None) if value is None else column == _bound(column, value))
         return and_(*self._start(values), or_(*alternatives))
 
     def _start(self, values: Sequence[Any]) -> list[ColumnElement[bool]]:
@@ -112,7 +112,8 @@ class Keyset:
         column, descending = self.orderings[0]
         if getattr(column, "nullable", False):
             return []
-        return [column <= values[0] if descending else column >= values[0]]
+        first = _bound(column, values[0])
+        return [column <= first if descending else column >= first]
 
     def _decoded(self, cursor: object, dialect: Dialect) -> list[Any]:
         try:
@@ -160,5 +161,11 @@ def _codec_of(column: ColumnElement[Any]) -> Codec:
 def _behind(column: ColumnElement[Any], value: Any, *, descending: bool) -> ColumnElement[bool]:
     if value is None:
         return false()
-    further = column < value if descending else column > value
+    bound = _bound(column, value)
+    further = column < bound if descending else column > bound
     return or_(further, column.is_(None)) if getattr(column, "nullable", False) else further
+
+
+def _bound(column: ColumnElement[Any], value: Any) -> ColumnElement[Any]:
+    """Return a parameter; of a plain True or False SQLAlchemy makes IS."""
+    return literal(value, column.type)

@@ -135,7 +135,8 @@ class Reads(Bound[ModelT]):
             offset: Rows to skip.
             for_update: Lock the rows until the session ends its transaction.
             load: Relationships to load with them.
-            filters: Keyword equality; None is IS NULL, a list is IN.
+            filters: Keyword equality; None is IS NULL, a list of up to 500
+                values is IN.
 
         Raises:
             InvalidInputError: A name, a value, the limit or the offset is

@@ -53,7 +53,10 @@ class UserRepository(BaseRepository[User]):
         return await self.update(user, is_active=False)
 
     async def deactivate_many(self, user_ids: Iterable[int]) -> int:
-        """Keep these users from logging in; return how many were active. One UPDATE."""
+        """Keep up to 500 users from logging in; return how many were active.
+
+        One UPDATE.
+        """
         return await self.update_many(
             id=list(user_ids), is_active=True, values={"is_active": False}
         )

@@ -54,8 +54,8 @@ async def insert_rows(
 
 
 def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
-    # Half the work of an INSERT through the mapper, which several tables need.
-    is_simple = len(mapper.tables) == 1
+    # Half the work of an INSERT through the mapper, which hierarchies need.
+    is_simple = len(mapper.tables) == 1 and mapper.polymorphic_on is None
     target: Any = mapper.local_table if is_simple else mapper
     statement = insert(target)
     keys = {prop.key: prop.columns[0].key for prop in mapper.column_attrs} if is_simple else {}
@@ -72,12 +72,12 @@ def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
 
 def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     dialect = session.get_bind(mapper).dialect
-    is_sqlite = dialect.name == "sqlite"
-    statement = insert(mapper).returning(mapper, sort_by_parameter_order=not is_sqlite)
+    is_numbered = dialect.name == "sqlite" and _is_numbered(mapper)
+    statement = insert(mapper).returning(mapper, sort_by_parameter_order=not is_numbered)
 
     async def insert_part(rows: Sequence[Row]) -> Sequence[Any]:
         found = await fetch(session, statement, rows, shape="instances", options=WITH_NULLS)
-        return _in_order(mapper, rows, found) if is_sqlite else found
+        return _in_order(mapper, rows, found) if is_numbered else found
 
     async def flush_part(rows: Sequence[Row]) -> Sequence[Any]:
         added = [mapper.class_(**row) for row in rows]
@@ -88,17 +88,22 @@ def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     return insert_part if dialect.insert_executemany_returning else flush_part
 
 
+def _is_numbered(mapper: Mapper[Any]) -> bool:
+    """Tell whether the database gives out the primary key."""
+    key = mapper.primary_key[0]
+    return len(mapper.primary_key) == 1 and key is key.table.autoincrement_column
+
+
 def _in_order(mapper: Mapper[Any], rows: Sequence[Row], found: Sequence[T]) -> Sequence[T]:
     """Put instances into the order of their rows.
 
     SQLAlchemy would fall back to one statement per row: RETURNING promises no
     order on SQLite. But SQLite numbers the rows of one INSERT in their order.
     """
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    by_key = {tuple(getattr(instance, name) for name in names): instance for instance in found}
-    if all(name in rows[0] for name in names):
-        return [by_key[tuple(row[name] for name in names)] for row in rows]
-    return [by_key[key] for key in sorted(by_key)]
+    name = mapper.get_property_by_column(mapper.primary_key[0]).key
+    by_key = {getattr(instance, name): instance for instance in found}
+    keys = [row[name] for row in rows] if name in rows[0] else sorted(by_key)
+    return [by_key[key] for key in keys]
 
 
 def chunks(mapper: Mapper[Any], rows: int, *, returning: bool) -> Iterator[slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, func, text
@@ -112,6 +113,24 @@ class Limit(OwnBase):
     size: Mapped[float] = mapped_column(default=1.0)
 
     desk: Mapped[Desk] = relationship(back_populates="limits")
+
+
+class Token(OwnBase):
+    """A table whose key is made here, in no order."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    kind: Mapped[str] = mapped_column(String(20))
+    number: Mapped[int | None]
+
+    __mapper_args__: Any = {"polymorphic_on": "kind", "polymorphic_identity": "plain"}  # noqa: RUF012 - read once
+
+
+class Badge(Token):
+    """A kind of token, in the same table."""
+
+    __mapper_args__: Any = {"polymorphic_identity": "badge"}  # noqa: RUF012 - read once
 
 
 class DeskRepository(BaseRepository[Desk]):

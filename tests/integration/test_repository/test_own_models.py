@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import inspect
 
-from hqt_async_db import DuplicateKeyError, InvalidInputError, StaleRecordError
-from tests.integration.test_repository.samples import Desk, DeskRepository, LimitRepository, OwnBase
+from hqt_async_db import BaseRepository, DuplicateKeyError, InvalidInputError, StaleRecordError
+from tests.integration.test_repository.samples import (
+    Badge,
+    Desk,
+    DeskRepository,
+    LimitRepository,
+    OwnBase,
+    Token,
+)
 
 if TYPE_CHECKING:
     from hqt_async_db import DatabaseManager
@@ -113,6 +120,31 @@ async def test_a_unique_key_with_nulls_or_a_condition(bind: Bind, db: DatabaseMa
     if bind is db:
         with pytest.raises(DuplicateKeyError):
             await limits.create_many([row | {"symbol": "B", "label": "x"}])
+
+
+@pytest.mark.parametrize("model", [Token, Badge])
+async def test_keys_that_are_made_here_and_kinds_of_one_table(
+    bind: Bind, db: DatabaseManager, statements: RecordStatements, model: type[Token]
+) -> None:
+    tokens = BaseRepository(bind, model)
+    made = await tokens.create_many([{"number": number} for number in range(50)], returning=True)
+    assert [token.number for token in made] == list(range(50))
+    with statements(db) as sent:
+        assert await tokens.create_many({"number": number} for number in range(50, 60)) == 10
+    assert len(sent) == 1
+    stored = await tokens.get_all(order_by="number")
+    assert [token.number for token in stored] == list(range(60))
+    assert {type(token) for token in stored} == {model}
+    walked: list[int | None] = []
+    cursor = None
+    while True:
+        page = await tokens.page(limit=25, after=cursor)
+        walked += [token.number for token in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert sorted(number for number in walked if number is not None) == list(range(60))
+    [again] = await tokens.upsert_many([{"id": made[3].id, "number": 99}], ["id"])
+    assert (again.id, again.number) == (made[3].id, 99)
 
 
 async def test_rows_without_a_version_that_are_gone(db: DatabaseManager) -> None:
