@@ -1,0 +1,137 @@
+"""Work that ends whatever happens to who asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from hqt_async_db.connection import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Work:
+    """Waits for a sign, then returns or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.may_end = asyncio.Event()
+        self.has_ended = False
+        self._error = error
+
+    async def __call__(self) -> str:
+        await self.may_end.wait()
+        self.has_ended = True
+        if self._error is not None:
+            raise self._error
+        return "result"
+
+
+async def test_the_result_comes_back() -> None:
+    work = Work()
+    work.may_end.set()
+    assert await tasks.finish(work(), name="work") == "result"
+
+
+async def test_the_error_comes_back() -> None:
+    work = Work(LookupError("mine"))
+    work.may_end.set()
+    with pytest.raises(LookupError, match="mine"):
+        await tasks.finish(work(), name="work")
+
+
+@pytest.mark.parametrize("error", [None, LookupError("nobody sees it")])
+async def test_a_cancelled_caller_waits_and_is_cancelled(error: Exception | None) -> None:
+    work = Work(error)
+    caller = asyncio.create_task(tasks.finish(work(), name="work"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    work.may_end.set()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    assert work.has_ended
+
+
+async def test_the_timeout_of_the_caller_keeps_its_count() -> None:
+    work = Work()
+    asyncio.get_running_loop().call_later(0.05, work.may_end.set)
+    task = asyncio.current_task()
+    assert task is not None
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await tasks.finish(work(), name="work")
+    assert work.has_ended
+    assert task.cancelling() == 0
+
+
+async def test_anyio_cancels_again_and_again_to_no_avail() -> None:
+    work = Work()
+
+    async def let_it_end() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        work.may_end.set()
+
+    helper = asyncio.create_task(let_it_end())
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await tasks.finish(work(), name="work")
+        await anyio.lowlevel.checkpoint()
+        pytest.fail("the scope is cancelled")
+    await helper
+    assert work.has_ended
+    assert scope.cancelled_caught
+
+
+async def test_who_does_not_end_in_time_is_given_up() -> None:
+    work = Work()
+    owner = object()
+    with pytest.raises(TimeoutError):
+        await tasks.finish(work(), name="work", owner=owner, timeout_s=0.01)
+    assert tasks.are_running(owner)
+    await tasks.drain(owner)
+    assert not tasks.are_running(owner)
+    assert not work.has_ended
+
+
+async def test_nobody_else_keeps_it_alive() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def start(end: Callable[[], None]) -> None:
+        tasks.start(work(), name="forgotten").add_done_callback(lambda _: end())
+
+    start(lambda: ended.append("collected"))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not ended
+    for task in asyncio.all_tasks():
+        if task.get_name() == "forgotten":
+            task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert ended
+
+
+async def test_draining_waits_for_the_owner_s_tasks_alone() -> None:
+    mine, others = Work(), Work()
+    owner = object()
+    tasks.start(mine(), name="mine", owner=owner)
+    other = tasks.start(others(), name="other", owner=object())
+    draining = asyncio.create_task(tasks.drain(owner))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    mine.may_end.set()
+    await draining
+    assert not other.done()
+    others.may_end.set()
+    assert await other == "result"
