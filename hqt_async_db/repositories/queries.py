@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypedDict, TypeVar
 
-from sqlalchemy import JSON, Column, ColumnElement, Select, false, inspect, nulls_last, or_
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Select,
+    false,
+    inspect,
+    literal,
+    nulls_last,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, selectinload
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import asc_op, desc_op, nulls_first_op, nulls_last_op
@@ -92,7 +103,20 @@ def _expression(model: type[Any], criterion: Any) -> ColumnElement[bool]:
         )
         raise InvalidInputError(msg, field="criteria")
     expression: ColumnElement[bool] = criterion
+    _refuse_other_tables(model, expression)
     return expression
+
+
+def _refuse_other_tables(model: type[Any], expression: ColumnElement[bool]) -> None:
+    """Refuse a criterion about another table: joined to nothing, it is true for every row."""
+    own = {table.key for table in inspect(model).tables}
+    for source in select(literal(1)).where(expression).get_final_froms():
+        if getattr(source, "key", None) not in own:
+            msg = (
+                f"a criterion is about {getattr(source, 'name', 'another table')}, not about "
+                f"{model.__name__}; relate the two with exists() or in_()"
+            )
+            raise InvalidInputError(msg, field="criteria")
 
 
 def _equality(model: type[Any], name: str, value: Any, dialect: Dialect) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,7 +17,7 @@ from hqt_async_db.repositories.bound import Bound, ModelT
 from hqt_async_db.repositories.queries import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Select
 
@@ -261,9 +262,13 @@ class Writes(Bound[ModelT]):
         )
 
     async def _checked_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+            msg = f"rows must be an iterable of dictionaries, not {type(rows).__name__}"
+            raise InvalidInputError(msg, field="rows")
         checked: list[dict[str, Any]] = []
         async for row in paced(rows):
             try:
+                _require_mapping(row)
                 checked.append(self._checked(row, partial=False))
                 _refuse_expressions(checked[-1])
             except InvalidInputError as error:
@@ -291,3 +296,9 @@ def _refuse_expressions(row: Mapping[str, Any]) -> None:
         if is_sql(value):
             msg = f"{name} is an SQL expression; use create() or update_many() for that"
             raise InvalidInputError(msg, field=name)
+
+
+def _require_mapping(row: object) -> None:
+    if not isinstance(row, Mapping):
+        msg = f"a row must be a dictionary of values by field name, not {type(row).__name__}"
+        raise InvalidInputError(msg, field="rows")

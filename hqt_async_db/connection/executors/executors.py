@@ -101,12 +101,12 @@ class SessionExecutor:
             # Never "auto", which evaluates criteria in Python: a naive time or a
             # float beside money would compare differently there.
             is_held = statement.is_delete and bool(instances.held_of(self.session, mapper))
-            result = await self.session.execute(
+            result: Any = await self.session.execute(
                 statement, execution_options={"synchronize_session": "fetch" if is_held else False}
             )
             if statement.is_update:
                 await instances.reread(self.session, mapper)
-            return int(result.rowcount)  # type: ignore[attr-defined]  # DML returns a CursorResult
+            return int(result.rowcount)
 
     async def insert(self, instance: Any) -> None:
         """Add and flush."""

@@ -126,11 +126,11 @@ async def delete_one(session: AsyncSession, instance: Any) -> None:
         return
     await complete(session, instance)  # a rollback may have taken its version
     # A unit of work only warns where the row of an unversioned table is gone.
-    result = await session.execute(
+    result: Any = await session.execute(
         delete(state.mapper).where(*row_criteria(state)),
         execution_options={"synchronize_session": "evaluate"},
     )
-    if not result.rowcount:  # type: ignore[attr-defined]  # DML returns a CursorResult
+    if not result.rowcount:
         msg = f"the {type(instance).__name__} was changed or deleted since it was read"
         raise StaleRecordError(msg)
 

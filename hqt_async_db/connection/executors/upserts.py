@@ -16,7 +16,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Executable, Index, Table
+    from sqlalchemy import ColumnElement, Executable, Index
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
 
@@ -48,7 +48,7 @@ def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ..
 
 
 def _unique_keys(mapper: Mapper[Any]) -> set[frozenset[str]]:
-    table: Table = mapper.local_table  # type: ignore[assignment]  # a mapped class has a Table
+    table: Any = mapper.local_table
     groups = [tuple(mapper.primary_key)]
     groups += [
         tuple(constraint.columns)

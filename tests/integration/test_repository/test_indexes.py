@@ -36,60 +36,15 @@ pytestmark = pytest.mark.backends("sqlite-memory")
 
 def calls_of(db: DatabaseManager) -> dict[str, Calls]:
     """Return the queries of every repository, those that read a whole table aside."""
-    users, settings = UserRepository(db), UserSettingRepository(db)
-    strategies, trades = StrategyRepository(db), TradeRepository(db)
-    results, snapshots = OptimizationResultRepository(db), AccountSnapshotRepository(db)
-    metrics, edges, notes = (
-        FinanceMetricRepository(db), EdgeResultRepository(db), NotificationRepository(db),
-    )  # fmt: skip
-    calls: dict[str, Calls] = {
-        "users": [
-            lambda: users.get_by_id(1),
-            lambda: users.get_by_username("a"),
-            lambda: users.get_by_email("a"),
-            lambda: users.get_active(limit=5),
-            lambda: users.deactivate_many([1, 2]),
-            lambda: users.page(order_by="username", limit=5),
-        ],
-        "settings": [lambda: settings.get_by_user(1), lambda: settings.get_value(1, "a")],
-        "strategies": [
-            lambda: strategies.get_by_user(1),
-            lambda: strategies.get_by_name("a"),
-            lambda: strategies.get_by_name("a", user_id=1),
-            strategies.get_active,
-            lambda: strategies.get_active(user_id=1),
-        ],
-        "trades": [
-            lambda: trades.get_by_backtest(1),
-            lambda: trades.get_by_backtest(1, symbol="E"),
-            lambda: trades.get_by_symbol("E"),
-            lambda: trades.get_winning_trades(1),
-            lambda: trades.get_losing_trades(1),
-            lambda: trades.get_open_trades(1),
-            lambda: trades.statistics(1),
-        ],
-        "results": [lambda: results.get_by_optimization(1), lambda: results.get_best(1)],
-        "snapshots": [
-            lambda: snapshots.get_by_account("a", start=at(0), end=at(1)),
-            lambda: snapshots.get_by_backtest(1),
-            lambda: snapshots.get_by_user(1),
-            lambda: snapshots.get_latest("a"),
-            lambda: snapshots.get_latest_per_account(user_id=1),
-            lambda: snapshots.equity_curve("a", start=at(0)),
-            lambda: snapshots.max_drawdown("a"),
-        ],
-        "metrics": [lambda: metrics.get_by_account("a")],
-        "edges": [lambda: edges.get_significant(1)],
-        "notes": [
-            lambda: notes.get_by_user(1),
-            lambda: notes.get_unread(1),
-            lambda: notes.get_by_level("error"),
-            lambda: notes.count_unread(1),
-            lambda: notes.mark_all_read(1),
-            lambda: notes.delete_read(1, at(0)),
-        ],
+    calls = {
+        "users": _user_calls(UserRepository(db), UserSettingRepository(db)),
+        "strategies": _strategy_calls(StrategyRepository(db)),
+        "trades": _trade_calls(TradeRepository(db)),
+        "results": _result_calls(OptimizationResultRepository(db)),
+        "snapshots": _snapshot_calls(AccountSnapshotRepository(db)),
+        "notifications": _notification_calls(NotificationRepository(db)),
     }
-    for research in (metrics, edges):
+    for research in (FinanceMetricRepository(db), EdgeResultRepository(db)):
         calls[f"research {research.model.__name__}"] = _research_calls(research)
     for runs in (BacktestRepository(db), OptimizationRepository(db)):
         calls[f"runs {runs.model.__name__}"] = _run_calls(runs)
@@ -98,8 +53,76 @@ def calls_of(db: DatabaseManager) -> dict[str, Calls]:
     return calls
 
 
-def _research_calls(research: Any) -> Calls:
+def _user_calls(users: UserRepository, settings: UserSettingRepository) -> Calls:
     return [
+        lambda: users.get_by_id(1),
+        lambda: users.get_by_username("a"),
+        lambda: users.get_by_email("a"),
+        lambda: users.get_active(limit=5),
+        lambda: users.deactivate_many([1, 2]),
+        lambda: users.page(order_by="username", limit=5),
+        lambda: settings.get_by_user(1),
+        lambda: settings.get_value(1, "a"),
+    ]
+
+
+def _strategy_calls(strategies: StrategyRepository) -> Calls:
+    return [
+        lambda: strategies.get_by_user(1),
+        lambda: strategies.get_by_name("a"),
+        lambda: strategies.get_by_name("a", user_id=1),
+        strategies.get_active,
+        lambda: strategies.get_active(user_id=1),
+    ]
+
+
+def _trade_calls(trades: TradeRepository) -> Calls:
+    return [
+        lambda: trades.get_by_backtest(1),
+        lambda: trades.get_by_backtest(1, symbol="E"),
+        lambda: trades.get_by_symbol("E"),
+        lambda: trades.get_winning_trades(1),
+        lambda: trades.get_losing_trades(1),
+        lambda: trades.get_open_trades(1),
+        lambda: trades.statistics(1),
+    ]
+
+
+def _result_calls(results: OptimizationResultRepository) -> Calls:
+    return [lambda: results.get_by_optimization(1), lambda: results.get_best(1)]
+
+
+def _snapshot_calls(snapshots: AccountSnapshotRepository) -> Calls:
+    return [
+        lambda: snapshots.get_by_account("a", start=at(0), end=at(1)),
+        lambda: snapshots.get_by_backtest(1),
+        lambda: snapshots.get_by_user(1),
+        lambda: snapshots.get_latest("a"),
+        lambda: snapshots.get_latest_per_account(user_id=1),
+        lambda: snapshots.equity_curve("a", start=at(0)),
+        lambda: snapshots.max_drawdown("a"),
+    ]
+
+
+def _notification_calls(notes: NotificationRepository) -> Calls:
+    return [
+        lambda: notes.get_by_user(1),
+        lambda: notes.get_unread(1),
+        lambda: notes.get_by_level("error"),
+        lambda: notes.count_unread(1),
+        lambda: notes.mark_all_read(1),
+        lambda: notes.delete_read(1, at(0)),
+    ]
+
+
+def _research_calls(research: Any) -> Calls:
+    own: Calls = (
+        [lambda: research.get_by_account("a")]
+        if isinstance(research, FinanceMetricRepository)
+        else [lambda: research.get_significant(1)]
+    )
+    return [
+        *own,
         lambda: research.get_by_user(1),
         lambda: research.get_by_strategy(1),
         lambda: research.get_by_backtest(1),
