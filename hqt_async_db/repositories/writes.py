@@ -198,8 +198,9 @@ class Writes(Bound[ModelT]):
     ) -> int | list[ModelT]:
         """Insert many rows, all or none; return how many, or the instances.
 
-        About one statement per hundred rows; with the manager, one
-        transaction. The rows need not have the same fields.
+        One statement per thousand values, or per five hundred where they come
+        back (per row on MySQL, not MariaDB, which cannot return them); with
+        the manager, one transaction. The rows need not have the same fields.
 
         Args:
             rows: Values by field name; any iterable.
