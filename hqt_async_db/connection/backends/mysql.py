@@ -23,6 +23,7 @@ from hqt_async_db.errors import ConfigurationError
 if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
@@ -73,6 +74,7 @@ class MySQL:
         """Hold readers to reading, and end on the server what is cancelled here."""
         if role is Role.READ:
             keep_read_only(engine)
+            _commit_transactions_alone(engine.sync_engine.dialect)
         end_cancelled_statements(engine)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
@@ -103,6 +105,17 @@ class MySQL:
             mariadb += f", max_statement_time={limit:g}"
             mysql += f", max_execution_time={math.ceil(limit * 1000)}"
         return f"SET SESSION {', '.join(settings)} /*M!100000 , {mariadb} */ /*!50720 , {mysql} */"
+
+
+def _commit_transactions_alone(dialect: Any) -> None:
+    """Save the round trip of a COMMIT where each statement has stood alone."""
+    commit = dialect.do_commit
+
+    def do_commit(connection: PoolProxiedConnection) -> None:
+        if not dialect.detect_autocommit_setting(connection):
+            commit(connection)
+
+    dialect.do_commit = do_commit  # there is no event that could skip it
 
 
 async def _connect_aiomysql(**arguments: Any) -> Any:

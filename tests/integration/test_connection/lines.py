@@ -26,6 +26,7 @@ class Proxy:
 
     Attributes:
         has_seen_commit: Set when a COMMIT passed after the proxy was armed.
+        requests: How many messages went to the server.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,6 +36,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._action: Action | None = None
         self.has_seen_commit = asyncio.Event()
+        self.requests = 0
 
     @property
     def url(self) -> str:
@@ -88,6 +90,7 @@ class Proxy:
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(65536):
+            self.requests += 1
             if self._action is not None and _COMMIT.search(chunk):
                 self.has_seen_commit.set()
             if self._action == "cut" and self.has_seen_commit.is_set():

@@ -1,0 +1,170 @@
+"""What a session costs: hops to SQLite's thread, messages to a server."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import aiosqlite
+import pytest
+from sqlalchemy import insert, select
+
+from hqt_async_db import DatabaseManager
+from hqt_async_db.repositories import BaseRepository
+from tests.integration.test_connection.entries import Entry
+from tests.integration.test_connection.lines import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    Use = Callable[[DatabaseManager], Awaitable[object]]
+
+ROWS = 100
+
+
+@pytest.fixture(autouse=True)
+async def _rows(ledger: DatabaseManager) -> None:
+    """A hundred rows, a connection of each pool, and every statement compiled."""
+    async with ledger.session() as session:
+        session.add_all([Entry(name=f"{number:03}") for number in range(ROWS)])
+
+
+async def do_nothing(db: DatabaseManager) -> None:
+    async with db.session():
+        pass
+
+
+async def commit_nothing(db: DatabaseManager) -> None:
+    session = db.session()
+    await session.commit()
+    await session.rollback()
+    await session.close()
+
+
+async def read(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        assert await session.get(Entry, 1)
+
+
+async def read_thrice(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        for number in (1, 2, 3):
+            assert await session.get(Entry, number)
+
+
+async def read_only(db: DatabaseManager) -> None:
+    async with db.session(read_only=True) as session:
+        assert await session.get(Entry, 1)
+
+
+async def read_once(db: DatabaseManager) -> None:
+    assert await BaseRepository(db, Entry).get_by_id(1)
+
+
+async def read_a_snapshot(db: DatabaseManager) -> None:
+    async with db.session(snapshot=True) as session:
+        assert await session.get(Entry, 1)
+
+
+async def read_and_write_exclusively(db: DatabaseManager) -> None:
+    async with db.session(write=True) as session:
+        entry = await session.get(Entry, 1)
+        assert entry is not None
+        entry.amount += 1
+
+
+async def write(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        session.add(Entry(name=uuid4().hex))
+
+
+async def write_and_roll_back(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        session.add(Entry(name="undone"))
+        await session.flush()
+        await session.rollback()
+
+
+async def write_many(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        rows = [{"name": uuid4().hex, "amount": 0} for _ in range(1000)]
+        await session.execute(insert(Entry), rows)
+
+
+async def stream(db: DatabaseManager) -> None:
+    async with db.session(read_only=True) as session:
+        query = select(Entry.id).limit(ROWS)
+        rows = await session.stream(query, execution_options={"yield_per": 10})
+        assert len([row async for row in rows]) == ROWS
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+@pytest.mark.parametrize(
+    ("use", "hops"),
+    [
+        (do_nothing, 0),
+        (commit_nothing, 0),
+        (read, 1),
+        (read_thrice, 3),
+        (read_only, 1),
+        (read_once, 1),
+        (read_a_snapshot, 2),  # its transaction has an end
+        (read_and_write_exclusively, 3),
+        (write, 2),
+        (write_and_roll_back, 2),
+        (write_many, 2),
+        (stream, 1 + 1 + ROWS // 10 + 1),  # SQLAlchemy fetches one row first; the last finds none
+    ],
+)
+async def test_hops(
+    ledger: DatabaseManager, monkeypatch: pytest.MonkeyPatch, use: Use, hops: int
+) -> None:
+    await use(ledger)
+    await use(ledger)
+    with counted_hops(monkeypatch) as counted:
+        await use(ledger)
+    assert len(counted) == hops, counted
+
+
+@contextlib.contextmanager
+def counted_hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Collect what goes through the queues of aiosqlite's threads."""
+    counted: list[object] = []
+    original = aiosqlite.Connection._execute  # noqa: SLF001 - every hop passes it
+
+    async def count(self: aiosqlite.Connection, function: Any, *arguments: Any) -> Any:
+        counted.append(function)
+        return await original(self, function, *arguments)  # type: ignore[no-untyped-call]  # it has no types
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aiosqlite.Connection, "_execute", count)
+        yield counted
+
+
+@pytest.mark.backends("postgresql", "mariadb")
+@pytest.mark.parametrize(
+    ("use", "messages"),
+    [
+        (do_nothing, 0),
+        (commit_nothing, 0),
+        (read_only, 1),
+        (read_once, 1),
+        # BEGIN on the one, on the other a ROLLBACK that SQLAlchemy sends after each COMMIT.
+        (read, 3),
+        (write, 3),
+    ],
+)
+async def test_messages(database_url: str, use: Use, messages: int) -> None:
+    async with opened_through_proxy(database_url) as (db, proxy):
+        for _ in range(3):
+            await use(db)
+        before = proxy.requests
+        await use(db)
+        assert proxy.requests - before == messages
+
+
+@contextlib.asynccontextmanager
+async def opened_through_proxy(url: str) -> AsyncIterator[tuple[DatabaseManager, Proxy]]:
+    async with Proxy(url) as proxy, DatabaseManager(proxy.url) as db:
+        yield db, proxy
