@@ -7,6 +7,7 @@
     ├── InvalidInputError (also ValueError)
     ├── SchemaMismatchError
     ├── DatabaseClosedError
+    ├── TransactionEndedError
     ├── SessionInUseError
     ├── NestedSessionError
     ├── UnloadedRelationshipError
@@ -78,7 +79,11 @@ class SchemaMismatchError(HqtDbError):
 
 
 class DatabaseClosedError(HqtDbError, sa_exc.InvalidRequestError):
-    """The manager was disposed, forked, or belongs to another event loop."""
+    """The session or the manager has ended, was forked, or is of another loop."""
+
+
+class TransactionEndedError(HqtDbError, sa_exc.PendingRollbackError):
+    """An earlier error ended the transaction of this session."""
 
 
 class SessionInUseError(HqtDbError, sa_exc.InvalidRequestError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -40,7 +41,13 @@ def owning(connect: Callable[..., Awaitable[Any]], timeout_s: float) -> Callable
     """Return ``connect`` so that :func:`own` guards every call of it."""
 
     async def opening(*arguments: Any, **keywords: Any) -> Any:
-        return await connect(*arguments, **keywords)
+        try:
+            return await connect(*arguments, **keywords)
+        except TypeError as error:
+            refused = str(error)
+        # Outside the handler: a traceback of the driver's arguments helps nobody.
+        msg = f"the driver does not take these connect_args: {refused}"
+        raise ConfigurationError(msg)
 
     async def connect_owned(*arguments: Any, **keywords: Any) -> Any:
         return await own(opening(*arguments, **keywords), timeout_s)

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hqt_async_db.connection.backends.backend import Backend, Mode, Role
@@ -47,10 +48,16 @@ class Engines:
         return {str(role): _figures(engine.pool) for role, engine in self.by_role.items()}
 
     async def dispose(self) -> None:
-        """Close every connection that is not in use, and open none any more."""
-        for engine in self.by_role.values():
-            event.listen(engine.sync_engine, "do_connect", _refuse)
-            await engine.dispose()
+        """Close every connection that is not in use, and open none any more.
+
+        Readers go first: the last connection of a SQLite file moves what was
+        committed from the log into the file, which only a writer may do.
+        """
+        for role in (Role.READ, Role.WRITE):
+            if role in self.by_role:
+                engine = self.by_role[role]
+                event.listen(engine.sync_engine, "do_connect", _refuse)
+                await engine.dispose()
 
     def _derive(self, mode: Mode) -> AsyncEngine:
         """Return an engine with the mode's options; it shares the pool."""
@@ -88,6 +95,8 @@ def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
     arguments = {**backend.engine_arguments(role), "logging_name": _LOGGING_NAME}
     try:
         engine = create_async_engine(backend.engine_url(role), **arguments)
+    except ArgumentError as error:
+        raise ConfigurationError(str(error)) from None
     except TypeError:
         names = ", ".join(sorted(options.engine_options)) or "these engine options"
         msg = f"SQLAlchemy does not take {names} for this database and pool class"

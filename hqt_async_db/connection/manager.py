@@ -364,7 +364,11 @@ class DatabaseManager:
 
 def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | None:
     """Return a base's MetaData, or what was given."""
-    return source if source is None or isinstance(source, MetaData) else source.metadata
+    metadata = getattr(source, "metadata", source)
+    if metadata is None or isinstance(metadata, MetaData):
+        return metadata
+    msg = f"expected a declarative base or a MetaData, not {type(source).__name__}"
+    raise InvalidInputError(msg, field="base_or_metadata")
 
 
 def _mode(*, write: bool, read_only: bool, snapshot: bool) -> Mode:

@@ -121,9 +121,13 @@ def _parse(url: str | URL | None) -> URL:
         msg = f"no database URL: pass one, or set {ENVIRONMENT_VARIABLE}"
         raise ConfigurationError(msg)
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         pass
+    else:
+        # A password with a bare @ leaves its rest in the host, where it would be shown.
+        if "@" not in (parsed.host or ""):
+            return parsed
     # Outside the handler: SQLAlchemy's text repeats the URL, password included.
     msg = (
         "the database URL does not parse; expected for example sqlite:///hqt.db or "

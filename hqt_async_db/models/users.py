@@ -42,7 +42,7 @@ class User(IdMixin, TimestampMixin, Base):
 
     username: Mapped[str] = mapped_column(ExactText(50), unique=True)
     email: Mapped[str] = mapped_column(ExactText(254), unique=True)
-    password_hash: Mapped[str] = mapped_column(ExactText(255))
+    password_hash: Mapped[str] = mapped_column(ExactText(255), info={"secret": True})
     full_name: Mapped[str | None] = mapped_column(ExactText(100))
     is_active: Mapped[bool] = mapped_column(Flag(), default=True, index=True)
     is_superuser: Mapped[bool] = mapped_column(Flag(), default=False)

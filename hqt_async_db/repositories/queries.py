@@ -174,9 +174,17 @@ def column_of(model: type[Any], name: object) -> InstrumentedAttribute[Any]:
 
 
 def columns_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
-    """Return the attributes of all columns, in their order."""
+    """Return the attributes of all columns but secret ones, in their order.
+
+    A row prints itself with its values; a column whose ``info`` says
+    ``{"secret": True}`` is only in it when it is asked for by name.
+    """
     mapper: Mapper[Any] = inspect(model)
-    return [getattr(model, prop.key) for prop in mapper.column_attrs]
+    return [
+        getattr(model, prop.key)
+        for prop in mapper.column_attrs
+        if not prop.columns[0].info.get("secret")
+    ]
 
 
 def primary_key_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:

@@ -36,7 +36,6 @@ SECRET = "Zq7-hidden-Zq7"
         RuntimeError("a bug"),
         ExceptionGroup("several", [ValueError("one")]),
         sa_exc.InvalidRequestError("a misuse"),
-        sa_exc.PendingRollbackError("a misuse"),
         errors.InvalidInputError("refused"),
         errors.DuplicateKeyError("a duplicate"),
     ],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Delete, Dialect, Executable, Update
     from sqlalchemy.ext.asyncio import AsyncSession
-    from sqlalchemy.orm import Mapper
+    from sqlalchemy.orm import Mapper, Session
 
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.manager import DatabaseManager
@@ -114,8 +114,8 @@ class SessionExecutor:
             self.session, inspect(instance).mapper, instance.__dict__
         )
         with translated():
-            self.session.add(instance)
-            await self.session.flush()
+            # Not add() here: a session that is ended, or busy, must not take it in.
+            await self.session.run_sync(_add, instance)
             await instances.complete(self.session, instance)
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
@@ -249,3 +249,8 @@ class OneShotExecutor:
     async def _writing(self) -> AsyncIterator[SessionExecutor]:
         async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
             yield SessionExecutor(session)
+
+
+def _add(session: Session, instance: object) -> None:
+    session.add(instance)
+    session.flush()

@@ -38,7 +38,10 @@ def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ..
         InvalidInputError: They are not; lists the keys that are.
     """
     mapper: Mapper[Any] = inspect(model)
-    wanted = () if isinstance(fields, str) else tuple(dict.fromkeys(fields))
+    if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
+        msg = "match_fields must be a sequence of field names"
+        raise InvalidInputError(msg, field="match_fields")
+    wanted = tuple(dict.fromkeys(fields))
     keys = _unique_keys(mapper)
     if frozenset(wanted) not in keys:
         known = "; ".join(sorted(", ".join(sorted(key)) for key in keys))

@@ -84,11 +84,13 @@ class Session(AsyncSession):
         super().__init__(engine, sync_session_class=_SyncSession, expire_on_commit=False)
         self.sync_session.written_tables = set()
         self.sync_session.has_written = False
+        self._url = engine.url
         self._check = check
         self._commit_timeout_s = commit_timeout_s
         self._report = record
         self._occupancy = Occupancy(Usage(purpose))
         self._is_given_up = False
+        self._is_over = False
         self.receipt: Receipt | None = None
         self.has_committed = False
 
@@ -151,7 +153,7 @@ class Session(AsyncSession):
             return
         if not self._occupancy.is_free:
             self._occupancy.when_left(self._close_later)
-        with self.used():
+        with self._inside():
             await self._close(super().close)
 
     async def reset(self) -> None:
@@ -249,6 +251,7 @@ class Session(AsyncSession):
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
         self._check()
+        self._is_over = False
         return self
 
     async def __aexit__(
@@ -258,14 +261,17 @@ class Session(AsyncSession):
         traceback: TracebackType | None,
     ) -> None:
         """Commit, or roll back after an exception; then close."""
-        if value is not None:
-            await self.roll_back_after(value)
-            await self._close_after(value)
-            return
         try:
-            await self.commit()
+            if value is not None:
+                await self.roll_back_after(value)
+                await self._close_after(value)
+                return
+            try:
+                await self.commit()
+            finally:
+                await self.close()
         finally:
-            await self.close()
+            self._is_over = True
 
     async def roll_back_after(self, error: BaseException) -> None:
         """Roll back without hiding the error that is on its way."""
@@ -287,11 +293,20 @@ class Session(AsyncSession):
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
         """Let one task at a time in, and translate what fails inside."""
+        if self._is_over:
+            self._check()
+            msg = "the block of this session has ended; open another one with db.session()"
+            raise DatabaseClosedError(msg)
+        with self._inside():
+            yield
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
         self._check()
         if self._is_given_up:
             msg = "the server did not answer, and this session's connection was given up"
             raise ConnectionFailedError(msg)
-        with self._occupancy, translated():
+        with self._occupancy, translated(self._url):
             yield
 
 

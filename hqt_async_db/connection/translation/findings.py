@@ -106,6 +106,11 @@ FILE_REPLACED: Final = replace(
     what="the database file was moved, deleted or replaced while it was open",
     advice="dispose of the manager and open the file again",
 )
+DIRECTORY_READ_ONLY: Final = replace(
+    READ_ONLY,
+    what="SQLite keeps its log beside the file, and may not write to that directory",
+    advice="give this user the right to write there, or copy the file to a directory of its own",
+)
 STORAGE_FULL: Final = Verdict(
     errors.StorageFullError,
     "the disk, the quota or the tablespace is full",
@@ -128,8 +133,9 @@ DAMAGED: Final = Verdict(
 )
 CANNOT_OPEN: Final = Verdict(
     errors.ConnectionFailedError,
-    "the database file cannot be opened",
-    "check that its directory exists and that this user may write to both",
+    "the database file does not exist yet, or cannot be opened",
+    "create it with await db.create_all(), or check that its directory exists and that this user "
+    "may write to both",
     retryable=False,
 )
 MISSING_FILE: Final = Verdict(
@@ -213,6 +219,11 @@ INPUT_OUTPUT: Final = Verdict(
     errors.StatementFailedError,
     "reading or writing the storage failed",
     "check the disk and the file system, then run the transaction again",
+)
+NOT_READABLE: Final = replace(
+    INPUT_OUTPUT,
+    what="reading the database file failed",
+    advice="check that the path is a file and no directory, and the disk",
 )
 STATEMENT: Final = Verdict(
     errors.StatementFailedError,

@@ -19,6 +19,8 @@ _BY_NAME: Final[dict[str, Verdict]] = {
     "SQLITE_CONSTRAINT_NOTNULL": findings.NOT_NULL,
     "SQLITE_CONSTRAINT_DATATYPE": findings.VALUE,
     "SQLITE_READONLY_DBMOVED": findings.FILE_REPLACED,
+    "SQLITE_READONLY_DIRECTORY": findings.DIRECTORY_READ_ONLY,
+    "SQLITE_IOERR_READ": findings.NOT_READABLE,
 }
 _BY_PRIMARY_CODE: Final[dict[int, Verdict]] = {
     sqlite3.SQLITE_BUSY: findings.LOCKED,

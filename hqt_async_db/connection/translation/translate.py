@@ -233,7 +233,7 @@ def _error(
 def _place(url: URL) -> str | None:
     """Return file, or host, port and database; no user, no query."""
     if url.host is None:
-        return url.database
+        return url.database.removeprefix("file:") if url.database else None
     port = f":{url.port}" if url.port is not None else ""
     return f"{url.host}{port}/{url.database or ''}"
 
@@ -262,6 +262,10 @@ _OF_SQLALCHEMY: Final[dict[type[Exception], Callable[[str], errors.HqtDbError]]]
         f"{text}; end sessions sooner, or raise pool_size"
     ),
     orm_exc.StaleDataError: _stale,
+    sa_exc.PendingRollbackError: lambda _: errors.TransactionEndedError(
+        "an earlier error ended this transaction; roll the session back and run it again, and "
+        "put what may fail into `async with session.begin_nested()`"
+    ),
     sa_exc.NoResultFound: lambda _: errors.RecordNotFoundError(
         "no row was found where one is required"
     ),

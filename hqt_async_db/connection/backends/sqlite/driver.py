@@ -16,6 +16,7 @@ from hqt_async_db.connection.backends.sqlite import worker
 from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
+from hqt_async_db.errors import ConfigurationError
 
 # How long SQLite's own busy handler sleeps at a stretch; it cannot be interrupted.
 _BUSY_STEP_S: Final = 0.02
@@ -68,7 +69,14 @@ class HqtSQLiteDBAPI(AsyncAdapt_aiosqlite_dbapi):
 async def _open(
     thread: ConnectionThread, pragmas: tuple[str, ...], patience_s: float
 ) -> ConnectionThread:
-    await thread.open()
+    refused = ""
+    try:
+        await thread.open()
+    except TypeError as error:
+        refused = str(error)
+    if refused:
+        msg = f"sqlite3 does not take these connect_args: {refused}"
+        raise ConfigurationError(msg)
     try:
         await thread.hop(worker.set_up, thread.connection, pragmas, patience_s)
     except BaseException:
