@@ -47,17 +47,18 @@ class Engines:
         """Return per role: size, connections in use and idle, and holders."""
         return {str(role): _figures(engine.pool) for role, engine in self.by_role.items()}
 
-    async def dispose(self) -> None:
+    async def dispose(self, *, close: bool = True) -> None:
         """Close every connection that is not in use, and open none any more.
 
-        Readers go first: the last connection of a SQLite file moves what was
+        Connections of another event loop, which has ended, can only be let
+        go (``close=False``). Readers go first: the last connection of a SQLite file moves what was
         committed from the log into the file, which only a writer may do.
         """
         for role in (Role.READ, Role.WRITE):
             if role in self.by_role:
                 engine = self.by_role[role]
                 event.listen(engine.sync_engine, "do_connect", _refuse)
-                await engine.dispose()
+                await engine.dispose(close=close)
 
     def _derive(self, mode: Mode) -> AsyncEngine:
         """Return an engine with the mode's options; it shares the pool."""

@@ -321,6 +321,11 @@ class DatabaseManager:
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
+        is_foreign = self._loop not in (None, asyncio.get_running_loop())
+        if is_foreign and self._target.backend != "sqlite":
+            # Sockets belong to their loop; threads can be ended from any.
+            await self._engines.dispose(close=False)
+            return
         await tasks.finish(self._close_all(), name="hqt_async_db dispose")
 
     async def _close_all(self) -> None:
