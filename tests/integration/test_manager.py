@@ -109,8 +109,8 @@ async def test_a_statement_is_ended_at_its_timeout(make_db: MakeDb, backend: str
         "SELECT count(*) FROM n",
     )
     started = time.monotonic()
-    async with db.session() as session:
-        with pytest.raises(DeadlineExceededError, match="statement_timeout_s"):
+    with pytest.raises(DeadlineExceededError, match="statement_timeout_s"):
+        async with db.session() as session:
             await session.execute(text(slow))
     assert time.monotonic() - started < 4
 
@@ -120,10 +120,11 @@ async def test_a_row_lock_is_waited_for_no_longer_than_asked(make_db: MakeDb) ->
     db = make_db(lock_timeout_s=1)
     await db.create_all()
     user = await UserRepository(db).create(**TRADER)
-    async with db.session() as first, db.session() as second:
+    async with db.session() as first:
         assert await UserRepository(first).get_by_id(user.id, for_update=True)
         with pytest.raises(DatabaseLockedError):
-            await UserRepository(second).get_by_id(user.id, for_update=True)
+            async with db.session() as second:
+                await UserRepository(second).get_by_id(user.id, for_update=True)
 
 
 async def test_a_listener_that_never_answers_ends_at_the_connect_timeout() -> None:
@@ -283,7 +284,8 @@ async def test_pgbouncer_in_transaction_mode_works(pgbouncer_url: str) -> None:
         assert await users.count() == 8
         async with db.session() as session:
             assert await session.scalar(text("SHOW lock_timeout")) == "1500ms"
-            with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlineExceededError):
+            async with db.session() as session:
                 await session.execute(text("SELECT pg_sleep(10)"))
 
 

@@ -16,6 +16,7 @@ from hqt_async_db.connection.backends.backend import (
     mode_options,
 )
 from hqt_async_db.connection.backends.mysql_kill import end_cancelled_statements
+from hqt_async_db.connection.backends.mysql_rollback import refuse_ended_transactions
 from hqt_async_db.connection.backends.read_only import keep_read_only
 from hqt_async_db.connection.connects import owning
 from hqt_async_db.errors import ConfigurationError
@@ -76,6 +77,7 @@ class MySQL:
             keep_read_only(engine)
             _commit_transactions_alone(engine.sync_engine.dialect)
         end_cancelled_statements(engine)
+        refuse_ended_transactions(engine)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""

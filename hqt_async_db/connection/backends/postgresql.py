@@ -14,6 +14,10 @@ from hqt_async_db.connection.backends.backend import (
     common_arguments,
     mode_options,
 )
+from hqt_async_db.connection.backends.postgresql_commit import (
+    asyncpg_connection,
+    psycopg_connection,
+)
 from hqt_async_db.connection.backends.read_only import OWN_STATEMENT, keep_read_only
 from hqt_async_db.connection.connects import owning
 
@@ -99,6 +103,7 @@ class PostgreSQL:
 
         arguments = {**self._target.connect_args, **self._options.connect_args}
         arguments.setdefault("timeout", self._timeout_s)
+        arguments.setdefault("connection_class", asyncpg_connection())
         arguments["async_creator_fn"] = owning(asyncpg.connect, self._timeout_s)
         if (limit := self._options.statement_timeout_s) is not None:
             # The server's own limit cannot help where the server is frozen.
@@ -116,11 +121,9 @@ class PostgreSQL:
         return arguments
 
     def _psycopg(self, role: Role) -> dict[str, Any]:
-        import psycopg  # noqa: PLC0415 - only what is used
-
         arguments = {**self._target.connect_args, **self._options.connect_args}
         arguments.setdefault("connect_timeout", max(2, round(self._timeout_s)))
-        arguments["async_creator_fn"] = owning(psycopg.AsyncConnection.connect, self._timeout_s)
+        arguments["async_creator_fn"] = owning(psycopg_connection().connect, self._timeout_s)
         if self._options.pgbouncer:
             return arguments | {"prepare_threshold": None}
         options = " ".join(f"-c {key}={value}" for key, value in self._settings(role).items())

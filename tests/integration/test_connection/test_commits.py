@@ -10,13 +10,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import insert, make_url, select, text, update
 
 from hqt_async_db import (
     CommitOutcomeUnknownError,
     ConnectionFailedError,
     DatabaseManager,
+    DeadlineExceededError,
+    DeadlockError,
     ForeignKeyViolationError,
+    StatementFailedError,
+    TransactionEndedError,
+    TransientError,
 )
 from tests.integration.test_connection.entries import (
     Entry,
@@ -259,3 +264,83 @@ def leave_in_mid_commit(url: str, proxy: Proxy | None) -> list[Session]:
 
     asyncio.run(main())
     return sessions
+
+
+class TestAnErrorThatWasSwallowed:
+    """The server may have ended the transaction; then it must not count as committed."""
+
+    @pytest.mark.parametrize("driver", ["", "psycopg"])
+    @pytest.mark.backends("postgresql")
+    async def test_a_failed_statement_on_postgresql(
+        self, ledger: DatabaseManager, database_url: str, driver: str
+    ) -> None:
+        url = make_url(database_url)
+        if driver:
+            url = url.set(drivername=f"postgresql+{driver}")
+        async with DatabaseManager(url) as db:
+            session = db.session()
+            session.add(Entry(name="mine"))
+            await session.flush()
+            with pytest.raises(StatementFailedError):
+                await session.execute(text("SELECT * FROM no_such_table"))
+            with pytest.raises(TransactionEndedError):
+                await session.commit()
+            assert session.outcome == "rolled_back"
+            await session.rollback()
+            session.add(Entry(name="another"))
+            await session.commit()
+            await session.close()
+        assert await names_in(ledger) == {"another"}
+
+    @pytest.mark.backends("mariadb")
+    async def test_a_deadlock_on_mariadb(self, ledger: DatabaseManager) -> None:
+        async with ledger.session() as session:
+            session.add_all([Entry(name="one"), Entry(name="other")])
+        ended: list[Session] = []
+
+        async def update_both(first: str, second: str, together: asyncio.Barrier) -> None:
+            session = ledger.session()
+            await session.execute(update(Entry).where(Entry.name == first).values(amount=1))
+            await together.wait()
+            try:
+                await session.execute(update(Entry).where(Entry.name == second).values(amount=1))
+            except DeadlockError:
+                ended.append(session)
+                with pytest.raises(TransientError):
+                    await session.execute(insert(Entry).values(name="half", amount=0))
+                with pytest.raises(TransientError):
+                    await session.commit()
+                await session.rollback()
+                session.add(Entry(name="whole"))
+            await session.commit()
+            await session.close()
+
+        together = asyncio.Barrier(2)
+        await asyncio.gather(
+            update_both("one", "other", together), update_both("other", "one", together)
+        )
+        assert len(ended) == 1
+        assert await names_in(ledger) == {"one", "other", "whole"}
+
+    @pytest.mark.backends("sqlite-file", "sqlite-memory")
+    async def test_an_interrupted_write_on_sqlite(self, make_db: MakeDb) -> None:
+        db = make_db(statement_timeout_s=0.2)
+        await create_table(db)
+        session = db.session()
+        session.add(Entry(name="mine"))
+        await session.flush()
+        with pytest.raises(DeadlineExceededError):
+            await session.execute(
+                text(
+                    "INSERT INTO entries (name, amount) WITH RECURSIVE n(i) AS "
+                    "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 'n' || i, i FROM n"
+                )
+            )
+        with pytest.raises(TransientError):
+            await session.commit()
+        assert session.outcome == "rolled_back"
+        await session.rollback()
+        session.add(Entry(name="next"))
+        await session.commit()
+        await session.close()
+        assert await names_in(db) == {"next"}

@@ -20,6 +20,8 @@ from hqt_async_db import (
     DatabaseLockedError,
     DatabaseManager,
     DeadlineExceededError,
+    TransactionEndedError,
+    TransientError,
 )
 from tests.integration.test_connection.entries import (
     Entry,
@@ -97,11 +99,18 @@ async def test_the_lock_of_a_row(ledger: DatabaseManager, make_db: MakeDb, backe
     db = make_db(lock_timeout_s=timeout_s)
     async with ledger.session() as holder:
         await holder.execute(update(Entry).values(amount=1))
+        session = db.session()
+        session.add(Entry(name="mine"))
+        await session.flush()
         async with within(timeout_s):
             with pytest.raises(DatabaseLockedError) as caught:
-                async with db.session() as session:
-                    await session.execute(update(Entry).values(amount=2))
-    assert caught.value.retryable
+                await session.execute(update(Entry).values(amount=2))
+        assert caught.value.retryable
+        with pytest.raises((TransactionEndedError, TransientError)):
+            await session.commit()
+        assert session.outcome == "rolled_back"
+        await session.close()
+    assert await names_in(ledger) == {"row"}
 
 
 @pytest.mark.backends("sqlite-file")
