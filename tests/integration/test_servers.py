@@ -81,6 +81,7 @@ def test_a_copied_database_holds_the_same(server: Admin, database_url: str) -> N
         server.drop_database(f"{original}_copy")
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("sign", ["kill", "terminate", "send_signal"])
 def test_a_server_ends_with_the_process_that_started_it(sign: str) -> None:
     arguments = (2,) if sign == "send_signal" else ()
