@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 _ENDED: Final = "hqt_transaction_ended"
 # Row changed under a snapshot, lock timeout, lock table full, deadlock.
@@ -42,6 +43,11 @@ def refuse_ended_transactions(engine: AsyncEngine) -> None:
     def _forget(connection: Connection) -> None:
         if not connection.invalidated:
             connection.info.pop(_ENDED, None)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _start_anew(_raw: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # After a refused COMMIT it is the pool that rolls back.
+        record.info.pop(_ENDED, None)
 
 
 def _require_not_ended(connection: Connection) -> None:
