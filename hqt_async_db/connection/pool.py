@@ -114,6 +114,9 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
     async def _take_place(self, places: asyncio.Semaphore) -> None:
         self._loop = asyncio.get_running_loop()
         try:
+            if not places.locked():  # nor does anybody wait: no timer is needed
+                await places.acquire()
+                return
             async with asyncio.timeout(self.timeout()):
                 await places.acquire()
         except TimeoutError:

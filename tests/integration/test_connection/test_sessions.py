@@ -272,6 +272,10 @@ class TestStreams:
             if backend == "mariadb":
                 await rows.close()
         await require_idle(ledger, ledger)
+        if backend == "sqlite-file":
+            async with ledger.engine.connect() as connection:
+                checkpoint = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+                assert checkpoint.one()[0] == 0, "a reader holds on to the log"
         async with ledger.session() as session:
             await session.execute(text("DROP TABLE entries"))
 

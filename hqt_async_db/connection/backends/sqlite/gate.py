@@ -18,7 +18,7 @@ class WriteGate:
     """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Semaphore(1)
         self._loop = asyncio.get_running_loop()
         self._holder: Usage | None = None
 
@@ -41,31 +41,35 @@ class WriteGate:
                 "use that session, or end it before writing through another one"
             )
             raise NestedSessionError(msg)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._lock.acquire()
-        except TimeoutError:
-            message = self._waited_in_vain(timeout_s)
+        if not self._turn.locked():  # nor does anybody wait: no timer is needed
+            await self._turn.acquire()
         else:
-            self._holder = usage
-            return
-        raise DatabaseLockedError(message)
+            await self._wait(timeout_s)
+        self._holder = usage
 
     def leave(self) -> None:
         """Let the next writer in."""
         self._holder = None
-        self._lock.release()
+        self._turn.release()
 
     def leave_from_any_thread(self) -> None:
         """Let the next writer in once the loop runs; in a closed one nobody waits."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.leave)
 
-    def _waited_in_vain(self, timeout_s: float) -> str:
-        return (
-            f"waited {timeout_s:g} s for the write lock, held by {self._holder}; keep write "
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            holder = self._holder
+        else:
+            return
+        msg = (
+            f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
             "transactions short, or raise lock_timeout_s"
         )
+        raise DatabaseLockedError(msg)
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, WriteGate]] = (
