@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENDS_WITHIN_S = 10.0
 _START_AND_WAIT = """
-import sys, time
+import signal, sys, time
 from tests.servers.postgresql import PostgreSQLServer
+# A shell has what it starts in the background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with PostgreSQLServer() as server:
     print(server.pid, server.directory, flush=True)
     time.sleep(60)
