@@ -54,6 +54,8 @@ class Engines:
         go (``close=False``). Readers go first: the last connection of a SQLite file moves what was
         committed from the log into the file, which only a writer may do.
         """
+        if close:
+            await self.backend.end()
         for role in (Role.READ, Role.WRITE):
             if role in self.by_role:
                 engine = self.by_role[role]

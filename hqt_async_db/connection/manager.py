@@ -68,6 +68,8 @@ class DatabaseManager:
         pgbouncer: Work behind a pooler in transaction mode.
         sqlite_synchronous: ``FULL`` survives power loss, ``NORMAL`` may lose
             the last commits then; see the README.
+        sqlite_wal_limit_mb: Size of the write-ahead log past which it is
+            emptied, for which writers wait a quarter of a second at most.
         engine_options: Any further option of ``create_async_engine``.
 
     Raises:
@@ -92,6 +94,7 @@ class DatabaseManager:
         commit_timeout_s: float = 30.0,
         pgbouncer: bool = False,
         sqlite_synchronous: str = "FULL",
+        sqlite_wal_limit_mb: int = 64,
         **engine_options: Any,
     ) -> None:
         self._target = urls.resolve(url)
@@ -110,6 +113,7 @@ class DatabaseManager:
             commit_timeout_s=commit_timeout_s,
             pgbouncer=pgbouncer,
             sqlite_synchronous=sqlite_synchronous,
+            sqlite_wal_limit_mb=sqlite_wal_limit_mb,
             engine_options=engine_options,
         )
         self._engines = Engines(self._target, self._options)
@@ -175,7 +179,7 @@ class DatabaseManager:
             InvalidInputError: More than one of the three was asked for.
             DatabaseClosedError: The manager is disposed or not of this loop.
         """
-        mode = _mode(write=write, read_only=read_only, snapshot=snapshot)
+        mode = Mode.of(write=write, read_only=read_only, snapshot=snapshot)
         return self.open(mode, "session")
 
     get_session = session
@@ -274,8 +278,11 @@ class DatabaseManager:
 
         Keys: ``url`` (without secrets), ``dialect``, ``driver``,
         ``latency_ms``, ``pools`` (see :meth:`pool_status`), ``sessions``
-        (open now), ``commits``, ``rollbacks``, ``unknown_outcomes``, and what
-        the backend knows of itself (``server_version``, durability).
+        (open now), ``commits``, ``rollbacks``, ``unknown_outcomes``,
+        ``warnings`` (sentences for people; empty if all is well), and what
+        the backend knows of itself (``server_version``, durability). SQLite
+        adds ``journal_mode``, ``synchronous``, ``auto_vacuum``,
+        ``wal_bytes``, ``page_size``, ``page_count`` and ``freelist_count``.
         """
         latency_ms = await self.ping()
         async with self.open(Mode.READ_ONLY, "health") as session:
@@ -290,8 +297,25 @@ class DatabaseManager:
             "commits": self._outcomes["committed"],
             "rollbacks": self._outcomes["rolled_back"],
             "unknown_outcomes": self._outcomes["unknown"],
+            "warnings": [],
             **facts,
         }
+
+    async def optimize(self) -> dict[str, Any]:
+        """Renew what the planner knows of the tables, and give free space back.
+
+        For a quiet hour, once a day or after large deletes; one short
+        statement per table. SQLite looks at 1000 rows per index, gives free
+        pages back in steps of 256, between which writers have their turn,
+        and empties the log. A file made by something else can give nothing
+        back, as ``auto_vacuum`` tells (``VACUUM`` rewrites it as a whole).
+
+        Returns:
+            ``analyzed_tables``; on SQLite also ``freed_bytes``,
+            ``unused_bytes`` (free, and kept in the file) and ``auto_vacuum``.
+        """
+        async with self.open(Mode.MAINTENANCE, "optimize") as session:
+            return await self._engines.backend.optimize(await session.connection())
 
     def pool_status(self) -> dict[str, dict[str, Any]]:
         """Return per pool (``write``, ``read``): size, in use, idle, holders."""
@@ -374,14 +398,3 @@ def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | Non
         return metadata
     msg = f"expected a declarative base or a MetaData, not {type(source).__name__}"
     raise InvalidInputError(msg, field="base_or_metadata")
-
-
-def _mode(*, write: bool, read_only: bool, snapshot: bool) -> Mode:
-    if write + read_only + snapshot > 1:
-        msg = "write, read_only and snapshot exclude each other"
-        raise InvalidInputError(msg)
-    if write:
-        return Mode.WRITE
-    if snapshot:
-        return Mode.SNAPSHOT
-    return Mode.READ_ONLY if read_only else Mode.DEFAULT

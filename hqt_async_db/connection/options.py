@@ -41,6 +41,7 @@ class Options:
     commit_timeout_s: float = 30.0
     pgbouncer: bool = False
     sqlite_synchronous: str = "FULL"
+    sqlite_wal_limit_mb: int = 64
     engine_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class Options:
         _require_integer("pool_size", self.pool_size, least=1)
         _require_integer("max_overflow", self.max_overflow, least=-1)
         _require_integer("pool_recycle", self.pool_recycle, least=-1)
+        _require_integer("sqlite_wal_limit_mb", self.sqlite_wal_limit_mb, least=1)
         if self.sqlite_synchronous.upper() not in _SYNCHRONOUS:
             msg = f"sqlite_synchronous must be one of {', '.join(_SYNCHRONOUS)}"
             raise ConfigurationError(msg)

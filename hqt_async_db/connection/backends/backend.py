@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from sqlalchemy.pool import NullPool
 
 from hqt_async_db.connection.pool import TrackedPool, UnpooledPool
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -43,10 +46,27 @@ class Mode(Enum):
     WRITE = (Role.WRITE, "SERIALIZABLE")
     SNAPSHOT = (Role.READ, "REPEATABLE READ")
     READ_ONLY = (Role.READ, "AUTOCOMMIT")
+    MAINTENANCE = (Role.WRITE, "AUTOCOMMIT")
 
     def __init__(self, role: Role, isolation_level: str | None) -> None:
         self.role = role
         self.isolation_level = isolation_level
+
+    @classmethod
+    def of(cls, *, write: bool, read_only: bool, snapshot: bool) -> Mode:
+        """Return the mode that a user asked for.
+
+        Raises:
+            InvalidInputError: More than one was asked for.
+        """
+        if write + read_only + snapshot > 1:
+            msg = "write, read_only and snapshot exclude each other"
+            raise InvalidInputError(msg)
+        if write:
+            return cls.WRITE
+        if snapshot:
+            return cls.SNAPSHOT
+        return cls.READ_ONLY if read_only else cls.DEFAULT
 
     @property
     def is_read_only(self) -> bool:
@@ -73,6 +93,12 @@ class Backend(Protocol):
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return what ``health()`` reports about the server or the file."""
+
+    async def optimize(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Do what ``optimize()`` promises, on a connection of ``Mode.MAINTENANCE``."""
+
+    async def end(self) -> None:
+        """Stop what runs beside the sessions, for good."""
 
 
 def common_arguments(options: Options, role: Role) -> dict[str, Any]:
@@ -110,3 +136,18 @@ def mode_options(mode: Mode) -> dict[str, Any]:
     if mode.isolation_level is None or mode is Mode.READ_ONLY:
         return {}
     return {"isolation_level": mode.isolation_level}
+
+
+async def analyze(connection: AsyncConnection, verb: str, tables: Iterable[str]) -> int:
+    """Send one statement per table, so that no lock is held for long; count them.
+
+    Args:
+        connection: Outside of any transaction.
+        verb: What goes before the name.
+        tables: Names, quoted by the database or its dialect.
+    """
+    count = 0
+    for count, table in enumerate(tables, 1):  # noqa: B007 - the last is the number
+        result = await connection.exec_driver_sql(f"{verb} {table}")
+        result.close()
+    return count

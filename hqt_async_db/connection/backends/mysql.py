@@ -12,6 +12,7 @@ from hqt_async_db.connection.backends.backend import (
     FROZEN_GRACE_S,
     Mode,
     Role,
+    analyze,
     common_arguments,
     mode_options,
 )
@@ -88,6 +89,21 @@ class MySQL:
             )
         )
         return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+
+    async def optimize(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Have the optimizer's statistics of every table of the database renewed."""
+        tables = await connection.scalars(
+            text(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = database() "
+                "AND table_type = 'BASE TABLE' ORDER BY 1"
+            )
+        )
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        names = [quote(name) for name in tables]
+        return {"analyzed_tables": await analyze(connection, "ANALYZE TABLE", names)}
+
+    async def end(self) -> None:
+        """Do nothing: nothing runs beside the sessions."""
 
     def _init_command(self, role: Role) -> str:
         """Return the one statement that prepares a new connection."""

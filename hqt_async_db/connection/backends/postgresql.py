@@ -11,6 +11,7 @@ from hqt_async_db.connection.backends.backend import (
     FROZEN_GRACE_S,
     Mode,
     Role,
+    analyze,
     common_arguments,
     mode_options,
 )
@@ -87,6 +88,19 @@ class PostgreSQL:
             )
         )
         return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+
+    async def optimize(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Have the planner's statistics of every table of the schema renewed."""
+        tables = await connection.scalars(
+            text(
+                "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables "
+                "WHERE schemaname = current_schema() ORDER BY 1"
+            )
+        )
+        return {"analyzed_tables": await analyze(connection, "ANALYZE", tables.all())}
+
+    async def end(self) -> None:
+        """Do nothing: nothing runs beside the sessions."""
 
     def _settings(self, role: Role) -> dict[str, str]:
         read_only = "on" if role is Role.READ else "off"

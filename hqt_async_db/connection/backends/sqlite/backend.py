@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.dialects import registry
 
 from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
+from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
+from hqt_async_db.connection.backends.sqlite.maintenance import figures, optimize
+from hqt_async_db.connection.backends.sqlite.versions import known_bugs
+from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.urls import Target
+    from hqt_async_db.connection.usage import Usage
 
 # Registered here as well as in the package's metadata, so that a checkout
 # on the path works without having been installed.
@@ -25,7 +31,7 @@ registry.register(
     "sqlite.hqt", "hqt_async_db.connection.backends.sqlite.dialect", "HqtSQLiteDialect"
 )
 
-_WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_MIB: Final = 1024 * 1024
 
 
 class SQLite:
@@ -40,6 +46,8 @@ class SQLite:
         self._options = options
         self._stock = target.driver == "aiosqlite"
         self.has_two_engines = not target.is_memory
+        self._engines: dict[Role, AsyncEngine] = {}
+        self._log = LogKeeper(options.sqlite_wal_limit_mb * _MIB, self._oldest_use)
         if options.pgbouncer:
             msg = "pgbouncer=True is for PostgreSQL"
             raise ConfigurationError(msg)
@@ -68,51 +76,80 @@ class SQLite:
     def execution_options(self, mode: Mode) -> dict[str, Any]:
         """Return the execution options that make a connection keep the mode."""
         if self._stock:
-            return {"isolation_level": "AUTOCOMMIT"} if mode is Mode.READ_ONLY else {}
+            is_autocommit = mode in {Mode.READ_ONLY, Mode.MAINTENANCE}
+            return {"isolation_level": "AUTOCOMMIT"} if is_autocommit else {}
         if self._target.is_memory and mode.is_read_only:
             return {"isolation_level": mode.isolation_level, "sqlite_readonly": True}
         return mode_options(mode)
 
     def prepare(self, engine: AsyncEngine, role: Role) -> None:
         """Give the stock dialect, which takes no pragmas, the same settings."""
+        self._engines[role] = engine
         if not self._stock:
             return
-        pragmas = self._pragmas(role)
+        pragmas, new_file_pragmas = self._pragmas(role), self._new_file_pragmas(role)
 
         @event.listens_for(engine.sync_engine, "connect")
         def _apply(connection: Any, _record: object) -> None:
             cursor = connection.cursor()
-            for pragma in pragmas:
+            cursor.execute("PRAGMA page_count")
+            is_new = cursor.fetchone() == (0,)
+            for pragma in (*(new_file_pragmas if is_new else ()), *pragmas):
                 cursor.execute(pragma)
             cursor.close()
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
-        """Return version, journal mode, durability and size; five statements."""
-        facts = {"server_version": await connection.scalar(text("SELECT sqlite_version()"))}
-        for pragma in ("journal_mode", "synchronous", "page_count", "freelist_count"):
-            facts[pragma] = await connection.scalar(text(f"PRAGMA {pragma}"))
+        """Return version, durability, sizes and what is wrong; few statements."""
+        facts = await figures(connection)
+        too_long = facts["wal_bytes"] > self._log.limit_bytes
+        if not self._target.is_memory:
+            facts["warnings"] += known_bugs(sqlite3.sqlite_version_info)
+        if too_long:
+            facts["warnings"].append(self._log.describe(facts["wal_bytes"]))
         return facts
+
+    async def optimize(self, connection: AsyncConnection) -> dict[str, Any]:
+        """Analyze every table, give free pages back and empty the log."""
+        return await optimize(connection, is_stock=self._stock)
+
+    async def end(self) -> None:
+        """Stop keeping the log short."""
+        await self._log.end()
+
+    def _oldest_use(self) -> Usage | None:
+        """Return who has held a connection of the reading pool for the longest time."""
+        pool = self._engines[Role.READ].pool
+        holders = pool.holders.values() if isinstance(pool, TrackedPool) else ()
+        return max(holders, key=lambda use: use.age_s, default=None)
 
     def _connect_arguments(self, role: Role) -> dict[str, Any]:
         if self._stock:
             return {"timeout": self._options.lock_timeout_s, **self._options.connect_args}
-        return {
+        own: dict[str, Any] = {
             "pragmas": self._pragmas(role),
+            "new_file_pragmas": self._new_file_pragmas(role),
             "lock_timeout_s": self._options.lock_timeout_s,
             "statement_timeout_s": self._options.statement_timeout_s,
-            **self._options.connect_args,
         }
+        if role is Role.WRITE:
+            own["log"] = self._log
+        return own | self._options.connect_args
+
+    def _new_file_pragmas(self, role: Role) -> tuple[str, ...]:
+        # What is deleted can then be given back in small steps.
+        return ("PRAGMA auto_vacuum=INCREMENTAL",) if role is Role.WRITE else ()
 
     def _pragmas(self, role: Role) -> tuple[str, ...]:
         # LIKE tells case apart on the servers; ilike() ignores it everywhere.
         shared = ("PRAGMA foreign_keys=1", "PRAGMA mmap_size=0", "PRAGMA case_sensitive_like=1")
         if self._target.is_memory:
             return shared
+        synchronous = f"PRAGMA synchronous={self._options.sqlite_synchronous.upper()}"
         if role is Role.READ:
-            return (*shared, "PRAGMA query_only=1")
+            return (*shared, synchronous, "PRAGMA query_only=1")
         return (
             "PRAGMA journal_mode=WAL",
-            f"PRAGMA synchronous={self._options.sqlite_synchronous.upper()}",
-            f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}",
+            synchronous,
+            f"PRAGMA journal_size_limit={self._log.limit_bytes}",
             *shared,
         )

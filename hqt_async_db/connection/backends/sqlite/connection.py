@@ -18,6 +18,7 @@ from sqlalchemy.util.concurrency import await_, in_greenlet
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.sqlite import worker
 from hqt_async_db.connection.backends.sqlite.statements import (
+    frees_pages,
     lifts_read_only,
     moves_pages,
     takes_write_lock,
@@ -252,6 +253,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         takes_lock = (writes or self.isolation == SERIALIZABLE) and not self.read_only
         if takes_lock or moves_pages(call.sql):
             await self._take_turn()
+            call.is_script = frees_pages(call.sql)
         if self.isolation == AUTOCOMMIT or call.stays_outside:
             return
         if takes_lock:

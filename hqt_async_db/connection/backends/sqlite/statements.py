@@ -14,7 +14,8 @@ _NO_TRANSACTION: Final = frozenset(
 )
 _OUTSIDE: Final = frozenset({"PRAGMA", "VACUUM", "ATTACH", "DETACH", "BEGIN"})
 _ENDING: Final = frozenset({"COMMIT", "END", "RELEASE", "ROLLBACK"})
-_CHECKPOINT: Final = re.compile(r"\bwal_checkpoint\b", re.IGNORECASE)
+_WRITING: Final = re.compile(r"\b(wal_checkpoint|incremental_vacuum|optimize)\b", re.IGNORECASE)
+_FREEING: Final = re.compile(r"\bincremental_vacuum\b", re.IGNORECASE)
 _QUERY_ONLY: Final = re.compile(r"\bquery_only\b", re.IGNORECASE)
 
 
@@ -59,9 +60,16 @@ def ends_transaction(statement: str) -> bool:
 def moves_pages(statement: str) -> bool:
     """Tell whether the statement rewrites the file, so that no writer may meet it."""
     keyword = keyword_of(statement)
-    return keyword == "VACUUM" or (
-        keyword == "PRAGMA" and _CHECKPOINT.search(statement) is not None
-    )
+    return keyword == "VACUUM" or (keyword == "PRAGMA" and _WRITING.search(statement) is not None)
+
+
+def frees_pages(statement: str) -> bool:
+    """Tell whether the statement is an incremental vacuum.
+
+    It yields a row without columns for every page, at which the driver stops;
+    so it has to be run as a script.
+    """
+    return keyword_of(statement) == "PRAGMA" and _FREEING.search(statement) is not None
 
 
 def lifts_read_only(statement: str) -> bool:

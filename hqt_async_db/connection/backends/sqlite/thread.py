@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
+    from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
     from hqt_async_db.connection.backends.sqlite.worker import Call
 
 # SQLite forgets an interrupt that comes before the statement has begun.
@@ -24,6 +25,8 @@ class ConnectionThread:
 
     Attributes:
         raw: aiosqlite's connection.
+        file: The file's path as SQLite knows it, links resolved.
+        log: What keeps the file's log short and is told of its size, or None.
         is_query_only: Whether SQLite refuses writes; the connections of the
             pool that share the thread, one after the other, keep it true.
     """
@@ -31,6 +34,8 @@ class ConnectionThread:
     def __init__(self, raw: Any) -> None:
         raw._thread.daemon = True  # noqa: SLF001 - an unclosed file must not keep the process alive
         self.raw = raw
+        self.file = ""
+        self.log: LogKeeper | None = None
         self.is_query_only = False
         self._job: Job | None = None
         self._is_closed = False
@@ -67,15 +72,18 @@ class ConnectionThread:
             arguments: Further arguments.
             timeout_s: When to interrupt it.
         """
-        job = self._job = Job(function, arguments)
+        log = self.log
+        job = self._job = Job(function, arguments, None if log is None else log.path)
         if timeout_s is None:
             await self.raw._execute(job)  # noqa: SLF001 - see the class
-            return job.result
-        timer = asyncio.get_running_loop().call_later(timeout_s, self._interrupt, job)
-        try:
-            await self.raw._execute(job)  # noqa: SLF001 - as above
-        finally:
-            timer.cancel()
+        else:
+            timer = asyncio.get_running_loop().call_later(timeout_s, self._interrupt, job)
+            try:
+                await self.raw._execute(job)  # noqa: SLF001 - as above
+            finally:
+                timer.cancel()
+        if log is not None and job.log_bytes:
+            log.note(job.log_bytes)
         return job.result
 
     def _interrupt(self, job: Job) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from collections import deque
@@ -16,6 +18,7 @@ T = TypeVar("T")
 
 # Not SQLITE_BUSY_SNAPSHOT: that one never goes away by waiting.
 _WORTH_WAITING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY})
+_CHECKPOINT_PAUSE_S: Final = 0.005
 
 
 class Job:
@@ -23,13 +26,23 @@ class Job:
 
     The result waits here and not in a future, whose content asyncio's debug
     mode would log.
+
+    Attributes:
+        log_bytes: Size of the write-ahead log after a commit, else 0.
     """
 
-    __slots__ = ("_arguments", "_function", "done", "result", "stopped")
+    __slots__ = ("_arguments", "_function", "_log_path", "done", "log_bytes", "result", "stopped")
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        log_path: str | None = None,
+    ) -> None:
         self._function = function
         self._arguments = arguments
+        self._log_path = log_path
+        self.log_bytes = 0
         self.stopped = False
         self.done = False
         self.result: Any = None
@@ -49,6 +62,12 @@ class Job:
             error.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
             error.sqlite_errorname = "SQLITE_INTERRUPT"
             raise error
+
+    def measure_log(self) -> None:
+        """Look how large the write-ahead log is; for use after a commit."""
+        if self._log_path is not None:
+            with contextlib.suppress(OSError):
+                self.log_bytes = os.stat(self._log_path).st_size  # noqa: PTH116 - a path costs twice as much
 
     def patiently(self, attempt: Callable[[], T], patience_s: float) -> T:
         """Try until another process lets go of its lock, or patience ends.
@@ -82,6 +101,7 @@ class Call:
         "begin",
         "description",
         "done",
+        "is_script",
         "keep_open",
         "lastrowid",
         "many",
@@ -104,6 +124,7 @@ class Call:
         self.open_streams: tuple[Call, ...] = ()
         self.patience_s = 0.0
         self.keep_open = False
+        self.is_script = False
         self.began = False
         self.done = False
         self.rows: list[Any] = []
@@ -158,6 +179,9 @@ class Call:
         self.began = True
 
     def _execute(self, connection: sqlite3.Connection) -> None:
+        if self.is_script:
+            connection.executescript(self.sql).close()
+            return
         execute = connection.executemany if self.many else connection.execute
         cursor = execute(self.sql, self.parameters)
         self.description = cursor.description
@@ -202,8 +226,27 @@ class Call:
 
 
 def commit(job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
-    """Send COMMIT."""
+    """Send COMMIT, and see how large the log has become."""
     job.patiently(lambda: connection.execute("COMMIT").close(), patience_s)
+    job.measure_log()
+
+
+def checkpoint(job: Job, connection: sqlite3.Connection, patience_s: float) -> bool:
+    """Move the log into the file and empty it; tell whether that was possible.
+
+    Waits for readers of an older state, in steps of SQLite's busy timeout. No
+    writer of any process can commit meanwhile, so that new readers see the
+    latest state and are in nobody's way: only a long reader is.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        job.go_on()
+        (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not is_busy:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_CHECKPOINT_PAUSE_S)
 
 
 def roll_back(_job: Job, connection: sqlite3.Connection, streams: Iterable[Call]) -> None:
@@ -224,8 +267,23 @@ def abandon(job: Job, connection: sqlite3.Connection, streams: Iterable[Call]) -
 
 
 def set_up(
-    job: Job, connection: sqlite3.Connection, pragmas: Iterable[str], patience_s: float
-) -> None:
-    """Apply the settings of a new connection."""
+    job: Job,
+    connection: sqlite3.Connection,
+    new_file_pragmas: Iterable[str],
+    pragmas: Iterable[str],
+    patience_s: float,
+) -> str:
+    """Apply the settings of a new connection; return the file as SQLite names it.
+
+    Some can be chosen only as long as the file is empty.
+    """
+
+    def execute(sql: str) -> Any:
+        return job.patiently(lambda: connection.execute(sql).fetchone(), patience_s)
+
+    if new_file_pragmas and execute("PRAGMA page_count") == (0,):
+        for pragma in new_file_pragmas:
+            execute(pragma)
     for pragma in pragmas:
-        job.patiently(lambda sql=pragma: connection.execute(sql).close(), patience_s)  # type: ignore[misc]  # mypy cannot type a lambda's default
+        execute(pragma)
+    return str(execute("PRAGMA database_list")[2])
