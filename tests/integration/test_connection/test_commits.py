@@ -28,6 +28,7 @@ from tests.integration.test_connection.entries import (
     create_table,
     names_in,
     require_idle,
+    require_write_lock_free,
 )
 from tests.integration.test_connection.lines import Action, Proxy, occupied_thread
 
@@ -264,6 +265,42 @@ def leave_in_mid_commit(url: str, proxy: Proxy | None) -> list[Session]:
 
     asyncio.run(main())
     return sessions
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_commit_of_what_sqlite_rolled_back_leaves_no_turn(line: Line) -> None:
+    async with line.db.session() as other:
+        await other.scalars(select(Entry.id))  # holds one connection, so that two are used
+        session = await line.begin("lost")
+        connection = await session.connection()
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        await raw.execute("ROLLBACK")  # as SQLite does after an error of the disk
+        with pytest.raises(TransientError):
+            await session.commit()
+        await session.close()
+        other.add(Entry(name="mine"))
+    assert await names_in(line.witness) == {"mine"}
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_refused_commit_leaves_no_transaction_and_no_turn(
+    line: Line, database_url: str
+) -> None:
+    """SQLAlchemy rolls back no connection whose COMMIT failed."""
+    async with line.db.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "CREATE TABLE notes (id INTEGER REFERENCES entries (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+    async with line.db.session() as other:
+        await other.scalars(select(Entry.id))  # holds one connection, so that two are used
+        with pytest.raises(ForeignKeyViolationError):
+            async with line.db.session() as session:
+                await session.execute(text("INSERT INTO notes VALUES (404)"))
+        assert session.outcome == "rolled_back"
+        await require_write_lock_free(database_url)
+        other.add(Entry(name="mine"))
+    assert await names_in(line.witness) == {"mine"}
 
 
 class TestAnErrorThatWasSwallowed:

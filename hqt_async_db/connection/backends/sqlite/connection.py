@@ -296,8 +296,17 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         """Commit in one hop; without a transaction it costs nothing."""
         if not self._began:
             return
-        self._refuse_lost_transaction()
-        self._await(self._thread.hop(worker.commit, self._thread.connection, self.lock_timeout_s))
+        try:
+            self._refuse_lost_transaction()
+            self._await(
+                self._thread.hop(
+                    worker.commit, self._thread.connection, self.lock_timeout_s, self.streams
+                )
+            )
+        except Exception:
+            self.streams = set()
+            self._ended()  # it was rolled back in the same hop, or by SQLite before
+            raise
         self._ended()
 
     def rollback(self) -> None:

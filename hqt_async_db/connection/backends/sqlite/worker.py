@@ -225,9 +225,19 @@ class Call:
             self._cursor = None
 
 
-def commit(job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
-    """Send COMMIT, and see how large the log has become."""
-    job.patiently(lambda: connection.execute("COMMIT").close(), patience_s)
+def commit(
+    job: Job, connection: sqlite3.Connection, patience_s: float, streams: Iterable[Call] = ()
+) -> None:
+    """Send COMMIT, or roll back what was refused; see how large the log has become.
+
+    After a COMMIT that failed SQLAlchemy rolls nothing back, and SQLite only
+    sometimes does: the lock would stay with an idle connection of the pool.
+    """
+    try:
+        job.patiently(lambda: connection.execute("COMMIT").close(), patience_s)
+    except BaseException:
+        abandon(job, connection, streams)
+        raise
     job.measure_log()
 
 
