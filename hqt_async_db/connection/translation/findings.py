@@ -232,6 +232,14 @@ STATEMENT: Final = Verdict(
 )
 
 
+# It is the host or the file that is to be looked at.
+_OF_A_PLACE: Final = (
+    errors.ConnectionFailedError,
+    errors.NotADatabaseError,
+    errors.StorageFullError,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A verdict with the facts that the driver reported; never a value.
@@ -251,7 +259,7 @@ class Finding:
     def message(self, place: str | None = None) -> str:
         """Return one sentence; ``place`` is the host or file concerned."""
         subject = self._subject() or (
-            place if issubclass(self.verdict.error, errors.ConnectionFailedError) else None
+            place if issubclass(self.verdict.error, _OF_A_PLACE) else None
         )
         start = f"{subject}: " if subject else ""
         mark = self.key or self.code

@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import exc as sa_exc
-from sqlalchemy import insert, make_url, text
+from sqlalchemy import text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from hqt_async_db.connection.translation.translate import translate
 from hqt_async_db.errors import (
     ConnectionFailedError,
-    NotADatabaseError,
     PoolTimeoutError,
     StatementFailedError,
 )
-from hqt_async_db.models import User
 from tests.integration.test_errors.exposure import SECRET, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from sqlalchemy import URL
 
@@ -138,44 +135,6 @@ async def test_a_server_without_a_connection_to_spare(
         await asyncio.to_thread(server.execute, drop)
     # libpq hides the SQLSTATE from psycopg; after a password it counts as a refusal.
     assert error.retryable is (url.get_driver_name() != "psycopg")
-
-
-@pytest.mark.drivers("hqt")
-@pytest.mark.parametrize("path", ["missing/hqt.db", "."], ids=["directory", "no file"])
-async def test_a_file_that_cannot_be_opened(
-    open_manager: OpenManager, tmp_path: Path, path: str
-) -> None:
-    db = open_manager(url=make_url(f"sqlite:///{tmp_path}/{path}"))
-    error = await _failure(db)
-    assert not error.retryable
-    assert "directory exists" in str(error)
-    assert str(tmp_path) in str(error)
-
-
-@pytest.mark.drivers("hqt")
-async def test_a_file_that_is_no_database(open_manager: OpenManager, tmp_path: Path) -> None:
-    path = tmp_path / "notes.db"
-    await asyncio.to_thread(path.write_text, "these are notes, not pages\n" * 100)
-    db = open_manager(url=make_url(f"sqlite:///{path}"))
-    with pytest.raises(NotADatabaseError) as caught:
-        async with db.session() as session:
-            await session.execute(text("SELECT * FROM sqlite_schema"))
-    assert isinstance(caught.value, sa_exc.DatabaseError)
-
-
-@pytest.mark.drivers("hqt")
-async def test_a_damaged_file(db: DatabaseManager, url: URL, open_manager: OpenManager) -> None:
-    await db.dispose()
-    await asyncio.to_thread(_damage, str(url.database))
-    with pytest.raises(NotADatabaseError, match="restore a backup"):
-        async with open_manager().session() as session:
-            await session.execute(insert(User).values(username="a", email="b", password_hash="c"))
-
-
-def _damage(path: str) -> None:
-    with open(path, "r+b") as file:  # noqa: PTH123 - a string from a URL
-        file.seek(4096)
-        file.write(b"\xff" * 500_000)
 
 
 async def test_a_pool_without_a_free_connection(open_manager: OpenManager) -> None:

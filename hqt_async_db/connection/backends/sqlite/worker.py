@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hqt_async_db.connection.backends.sqlite.statements import ends_transaction, stays_outside
+from hqt_async_db.errors import DatabaseLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,6 +75,9 @@ class Job:
 
         SQLite's own busy handler paces the attempts; it is set to a fraction
         of a second, because it cannot be interrupted while it sleeps.
+
+        Raises:
+            DatabaseLockedError: Patience ended.
         """
         deadline = time.monotonic() + patience_s
         while True:
@@ -82,8 +86,18 @@ class Job:
                 return attempt()
             except sqlite3.OperationalError as error:
                 code = getattr(error, "sqlite_errorcode", None)
-                if code not in _WORTH_WAITING or time.monotonic() >= deadline:
+                if code not in _WORTH_WAITING:
                     raise
+                if time.monotonic() >= deadline:
+                    raise _locked(patience_s, error) from None
+
+
+def _locked(waited_s: float, error: sqlite3.OperationalError) -> DatabaseLockedError:
+    return DatabaseLockedError(
+        f"waited {waited_s:g} s for the write lock of the file, which another process or event "
+        "loop holds; keep write transactions short there, or raise lock_timeout_s",
+        orig=error,
+    )
 
 
 class Call:
