@@ -42,6 +42,10 @@ class TestAiosqlite:
         async with raw:
             yield raw
 
+    def test_a_connection_calls_what_opens_the_file(self) -> None:
+        parameters = list(inspect.signature(aiosqlite.Connection.__init__).parameters)
+        assert parameters[:3] == ["self", "connector", "iter_chunk_size"]
+
     async def test_execute_runs_a_function_on_the_thread(self, raw: Any) -> None:
         assert await raw._execute(threading.current_thread) is raw._thread
 

@@ -11,6 +11,7 @@ from hqt_async_db.connection.backends.sqlite import driver
 from hqt_async_db.connection.backends.sqlite.dialect import HqtSQLiteDialect
 from hqt_async_db.connection.backends.sqlite.statements import (
     ends_transaction,
+    frees_pages,
     keyword_of,
     lifts_read_only,
     moves_pages,
@@ -115,8 +116,14 @@ def test_what_may_end_a_transaction() -> None:
 
 
 def test_what_no_writer_may_meet() -> None:
-    assert all(map(moves_pages, ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")))
+    moving = ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)", "pragma optimize")
+    assert all(map(moves_pages, (*moving, "PRAGMA main.incremental_vacuum(9)")))
     assert not any(map(moves_pages, ("PRAGMA journal_mode", "SELECT 'wal_checkpoint'")))
+
+
+def test_what_gives_pages_back() -> None:
+    assert all(map(frees_pages, ("PRAGMA incremental_vacuum", "/**/ pragma INCREMENTAL_VACUUM(1)")))
+    assert not any(map(frees_pages, ("PRAGMA auto_vacuum", "SELECT 'incremental_vacuum'")))
 
 
 def test_what_would_lift_read_only() -> None:

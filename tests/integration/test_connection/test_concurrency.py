@@ -100,19 +100,21 @@ WRITER = """
 
 @pytest.mark.backends("sqlite-file")
 async def test_several_processes_on_one_file(ledger: DatabaseManager, database_url: str) -> None:
+    """Each waits for the others, and no row is lost."""
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", textwrap.dedent(WRITER), database_url, str(number)),
             stderr=subprocess.PIPE,
         )
-        for number in range(2)
+        for number in range(4)
     ]
     for number in range(40):
         await insert(ledger, f"here-{number}")
     for process in processes:
         _, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()
-    assert await count(ledger) == 3 * 40
+    written = {f"{p}-{t}-{n}" for p in range(4) for t in range(4) for n in range(10)}
+    assert await names_in(ledger) == written | {f"here-{number}" for number in range(40)}
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")

@@ -90,7 +90,9 @@ async def test_a_row_locked_by_another_session(db: DatabaseManager) -> None:
 async def test_a_file_locked_by_another_program(db: DatabaseManager, url: URL) -> None:
     program = await asyncio.to_thread(_lock_file, str(url.database))
     try:
-        await _expect_lock(db)
+        error = await _expect_lock(db)
+        assert "waited 1 s" in str(error)
+        assert "another process" in str(error)
     finally:
         await asyncio.to_thread(program.close)
 
@@ -101,7 +103,7 @@ def _lock_file(path: str) -> sqlite3.Connection:
     return connection
 
 
-async def _expect_lock(db: DatabaseManager) -> None:
+async def _expect_lock(db: DatabaseManager) -> DatabaseLockedError:
     async def wait_in_vain() -> None:
         async with db.session() as session:
             await _rename(session, "ann")
@@ -110,6 +112,7 @@ async def _expect_lock(db: DatabaseManager) -> None:
         await asyncio.create_task(wait_in_vain())
     assert caught.value.retryable
     assert isinstance(caught.value, sa_exc.OperationalError)
+    return caught.value
 
 
 SLOW = {
