@@ -18,6 +18,7 @@ PRINTED = [
     "John Trader 0\ntaken: users ('username',)\n",
     "True False 1.10010000\nbot-0001 closed\n1 None\n",
     "2\n['XETR']\n",
+    "incremental 0\n",
     None,  # the revision's name, which changes with the schema
 ]
 

@@ -25,6 +25,7 @@ from hqt_async_db.errors import ConfigurationError, InvalidInputError
         ("commit_timeout_s", float("inf")),
         ("statement_timeout_s", 0),
         ("sqlite_synchronous", "SOMETIMES"),
+        ("sqlite_wal_limit_mb", 0),
         ("isolation_level", "SERIALIZABLE"),
         ("no_such_option", 1),
         ("echo", "debug"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import time
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -148,6 +151,40 @@ async def test_a_reader_of_another_program_is_hinted_at(
     async with reader_of_another_program(path):
         await write_until(db, path, lambda _: "another process" in caplog.text)
     await write_until(db, path, is_short)
+
+
+WRITER = """
+    import asyncio, sys
+    from sqlalchemy import text
+    from hqt_async_db import DatabaseManager
+
+    async def main(url):
+        async with DatabaseManager(url, sqlite_wal_limit_mb=1) as db:
+            for _ in range(40):
+                async with db.session() as session:
+                    await session.execute(text("INSERT INTO blobs VALUES (zeroblob(200000))"))
+
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_several_processes_empty_it(
+    db: DatabaseManager, database_url: str, path: str
+) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", textwrap.dedent(WRITER), database_url, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    async with overlapping_readers(db):
+        for process in processes:
+            _, errors = await process.communicate()
+            assert process.returncode == 0, errors.decode()
+        await write_until(db, path, is_short)
+    async with db.session(read_only=True) as session:
+        assert (await session.scalar(COUNT) or 0) > 3 * 40
+        assert await session.scalar(text("PRAGMA integrity_check")) == "ok"
 
 
 async def test_it_ends_with_the_manager(db: DatabaseManager, path: str) -> None:
