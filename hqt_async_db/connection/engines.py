@@ -16,9 +16,13 @@ from hqt_async_db.connection.translation.translate import install
 from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.pool import Pool
 
+    from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
     from hqt_async_db.connection.urls import Target
 
 
@@ -46,6 +50,14 @@ class Engines:
     def pool_status(self) -> dict[str, dict[str, Any]]:
         """Return per role: size, connections in use and idle, and holders."""
         return {str(role): _figures(engine.pool) for role, engine in self.by_role.items()}
+
+    def direct(self, record: Callable[[Receipt], None]) -> Direct | None:
+        """Return the backend's way for one-shot statements, None where it has none.
+
+        Args:
+            record: Takes the receipt of each write.
+        """
+        return self.backend.direct(self.by_role, record)
 
     async def dispose(self, *, close: bool = True) -> None:
         """Close every connection that is not in use, and open none any more.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import weakref
 from collections import Counter
@@ -15,13 +14,16 @@ from sqlalchemy.orm import configure_mappers
 from hqt_async_db import migrations
 from hqt_async_db.connection import tasks, urls
 from hqt_async_db.connection.backends.backend import Mode, Role
+from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.engines import Engines
+from hqt_async_db.connection.executors.shortcut import Shortcut
 from hqt_async_db.connection.options import Options
+from hqt_async_db.connection.ownership import Ownership
 from hqt_async_db.connection.sessions.retry import run_with_retries
 from hqt_async_db.connection.sessions.scoped import ScopedSessions
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import DatabaseClosedError, InvalidInputError
+from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import Base
 
 if TYPE_CHECKING:
@@ -120,9 +122,9 @@ class DatabaseManager:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        self._closed = False
+        direct = self._engines.direct(self._record)
+        self._shortcut = None if direct is None else Shortcut(direct, self._engines.by_role)
+        self._ownership = Ownership()
 
     def __repr__(self) -> str:
         """Show the URL without secrets."""
@@ -136,7 +138,7 @@ class DatabaseManager:
             DatabaseClosedError: The manager was disposed, or this is a child
                 process.
         """
-        self._check()
+        self._ownership.check()
         return self._engines.by_role[Role.WRITE]
 
     @property
@@ -146,7 +148,7 @@ class DatabaseManager:
 
     async def __aenter__(self) -> Self:
         """Open no connection yet."""
-        self._check()
+        self._ownership.check()
         return self
 
     async def __aexit__(
@@ -190,7 +192,7 @@ class DatabaseManager:
         End it with ``await db.remove_scoped_session()``; one that its task
         forgot is rolled back with a ResourceWarning.
         """
-        self._check()
+        self._ownership.check()
         return self._scoped.current()
 
     get_scoped_session = scoped_session
@@ -236,7 +238,7 @@ class DatabaseManager:
             SchemaMismatchError: The database has an older or a newer schema,
                 or tables of a predecessor; names the way out.
         """
-        self._check()
+        self._ownership.check()
         with translated():
             await migrations.create_schema(self, _metadata(base_or_metadata))
 
@@ -251,7 +253,7 @@ class DatabaseManager:
         Raises:
             InvalidInputError: ``confirm`` was not given.
         """
-        self._check()
+        self._ownership.check()
         if not confirm:
             msg = "drop_all deletes all rows of all tables; pass confirm=True if you mean it"
             raise InvalidInputError(msg, field="confirm")
@@ -342,11 +344,9 @@ class DatabaseManager:
         Sessions that are still open are rolled back. Every later use raises
         DatabaseClosedError.
         """
-        if self._closed or self._pid != os.getpid():
+        if not self._ownership.end():
             return
-        self._closed = True
-        is_foreign = self._loop not in (None, asyncio.get_running_loop())
-        if is_foreign and self._target.backend != "sqlite":
+        if self._ownership.is_of_another_loop and self._target.backend != "sqlite":
             # Sockets belong to their loop; threads can be ended from any.
             await self._engines.dispose(close=False)
             return
@@ -354,14 +354,16 @@ class DatabaseManager:
 
     async def _close_all(self) -> None:
         await asyncio.gather(*(session.abandon() for session in self._sessions))
+        if self._shortcut is not None:
+            await self._shortcut.close()
         await self._engines.dispose()
 
     def open(self, mode: Mode, purpose: str) -> Session:
         """Return a session of a mode; error messages name its purpose."""
-        self._check()
+        self._ownership.check()
         session = Session(
             self._engines.for_mode(mode),
-            check=self._check,
+            check=self._ownership.check,
             commit_timeout_s=self._options.commit_timeout_s,
             record=self._record,
             purpose=purpose,
@@ -369,26 +371,20 @@ class DatabaseManager:
         self._sessions.add(session)
         return session
 
+    def shortcut(self) -> Shortcut:
+        """Return the way of one-shot statements past the sessions.
+
+        Raises:
+            NoWayError: This backend has none.
+            DatabaseClosedError: The manager is disposed or not of this loop.
+        """
+        self._ownership.check()
+        if self._shortcut is None:
+            raise NoWayError
+        return self._shortcut
+
     def _record(self, receipt: Receipt) -> None:
         self._outcomes[receipt.outcome] += 1
-
-    def _check(self) -> None:
-        """Refuse a use that could only hang or corrupt."""
-        if self._closed:
-            msg = "this DatabaseManager was disposed; make a new one"
-            raise DatabaseClosedError(msg)
-        if self._pid != os.getpid():
-            msg = "this DatabaseManager was made before a fork; make one in the child process"
-            raise DatabaseClosedError(msg)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            msg = "this DatabaseManager belongs to another event loop; make one per loop"
-            raise DatabaseClosedError(msg)
 
 
 def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | None:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 # Half of what a step may take: its last piece of work comes on top.
 STEP_S: Final = 0.0005
+# Instances of a wide model that take 10 µs each make a piece of this size too.
+_FIRST_PIECE: Final = 50
+_SHORTEST_S: Final = 1e-6
 
 
 async def paced(items: Iterable[T]) -> AsyncIterator[T]:
@@ -29,6 +33,28 @@ async def paced(items: Iterable[T]) -> AsyncIterator[T]:
             await asyncio.sleep(0)
             step_ends = perf_counter() + STEP_S
         yield item
+
+
+async def mapped(make: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return ``make`` of each item, in pieces of half a millisecond.
+
+    Cheaper than :func:`paced` where there is nothing to await in between.
+    """
+    size = _FIRST_PIECE
+    if len(items) <= size:
+        return [make(item) for item in items]
+    made: list[R] = []
+    start = 0
+    while True:
+        began = perf_counter()
+        made += [make(item) for item in items[start : start + size]]
+        start += size
+        if start >= len(items):
+            return made
+        took = perf_counter() - began
+        # No more than twice as many: one quick piece says little of the next.
+        size = max(1, min(2 * size, int(size * STEP_S / max(took, _SHORTEST_S))))
+        await asyncio.sleep(0)
 
 
 class Pauses:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -32,8 +32,17 @@ def start(
     return task
 
 
-async def wait(task: asyncio.Task[T], timeout_s: float | None) -> asyncio.CancelledError | None:
+async def wait(
+    task: asyncio.Future[T],
+    timeout_s: float | None,
+    hasten: Callable[[], object] | None = None,
+) -> asyncio.CancelledError | None:
     """Wait for ``task`` to end; cancelling the waiter does not cancel it.
+
+    Args:
+        task: What to wait for.
+        timeout_s: How long, None for ever.
+        hasten: Called once if the waiter is cancelled, to bring the end about.
 
     Returns:
         The cancellation that arrived while waiting, for the caller to raise
@@ -51,6 +60,8 @@ async def wait(task: asyncio.Task[T], timeout_s: float | None) -> asyncio.Cancel
             try:
                 await asyncio.wait((task,), timeout=left)
             except asyncio.CancelledError as error:
+                if cancelled is None and hasten is not None:
+                    hasten()
                 cancelled = error
     return cancelled
 

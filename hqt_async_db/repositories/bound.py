@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_arg
 from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hqt_async_db.connection.executors.executors import OneShotExecutor, SessionExecutor
+from hqt_async_db.connection.executors.executors import SessionExecutor
+from hqt_async_db.connection.executors.one_shot import OneShotExecutor
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.repositories.queries import criteria_of

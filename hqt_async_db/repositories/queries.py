@@ -133,7 +133,7 @@ def _equality(model: type[Any], name: str, value: Any, dialect: Dialect) -> Colu
 def _equals(
     column: InstrumentedAttribute[Any], value: Any, dialect: Dialect
 ) -> ColumnElement[bool]:
-    equality: ColumnElement[bool] = column == _checker(column, dialect)(value)
+    equality: ColumnElement[bool] = column == checker_of(column, dialect)(value)
     return equality
 
 
@@ -143,13 +143,13 @@ def _membership(
     wanted = list(values)
     if len(wanted) > _MAX_VALUES:
         _refuse(f"{column.key} takes {_MAX_VALUES} values at most, not {len(wanted)}", column.key)
-    check = _checker(column, dialect)
+    check = checker_of(column, dialect)
     checked = [check(value) for value in wanted if value is not None]
     is_any = column.in_(checked) if checked else false()
     return or_(is_any, column.is_(None)) if len(checked) < len(wanted) else is_any
 
 
-def _checker(column: InstrumentedAttribute[Any], dialect: Dialect) -> Callable[[Any], Any]:
+def checker_of(column: InstrumentedAttribute[Any], dialect: Dialect) -> Callable[[Any], Any]:
     """Return what turns a value into what the column holds; stock types take any."""
     kind = column.type
     if not isinstance(kind, ColumnType):
@@ -193,18 +193,6 @@ def primary_key_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
     return [
         getattr(model, mapper.get_property_by_column(column).key) for column in mapper.primary_key
     ]
-
-
-def identity_of(model: type[Any], entity_id: Any, dialect: Dialect) -> list[ColumnElement[bool]]:
-    """Return the criteria of one primary key, a tuple for a composite one."""
-    attributes = primary_key_of(model)
-    values = entity_id if isinstance(entity_id, tuple) else (entity_id,)
-    unfit = any(value is None or isinstance(value, list | set | dict) for value in values)
-    if unfit or len(values) != len(attributes):
-        names = ", ".join(attribute.key for attribute in attributes)
-        _refuse(f"the primary key of {model.__name__} is ({names}); give a value for each", names)
-    pairs = zip(attributes, values, strict=True)
-    return [_equals(attribute, value, dialect) for attribute, value in pairs]
 
 
 # -- order -----------------------------------------------------------------
@@ -268,13 +256,6 @@ def ordered(statement: Select[Any], orderings: Iterable[Directed], dialect: Dial
 
 
 # -- the rest --------------------------------------------------------------
-
-
-def sliced(statement: Select[Any], limit: int | None, offset: int | None = None) -> Select[Any]:
-    """Add LIMIT and OFFSET."""
-    if limit is not None:
-        statement = statement.limit(require_count("limit", limit))
-    return statement if offset is None else statement.offset(require_count("offset", offset))
 
 
 def require_count(name: str, value: Any, *, at_least: int = 0) -> int:

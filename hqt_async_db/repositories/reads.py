@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from sqlalchemy import Column, ColumnElement, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import select
 
 from hqt_async_db.errors import InvalidInputError, MultipleRecordsFoundError, RecordNotFoundError
 from hqt_async_db.repositories.bound import Bound, ModelT
 from hqt_async_db.repositories.pages import Keyset, Page
-from hqt_async_db.repositories.queries import (
-    Load,
-    OrderBy,
-    column_of,
-    columns_of,
-    identity_of,
-    loaded,
-    ordered,
-    orderings_of,
-    primary_key_of,
-    require_count,
-    sliced,
-    with_tie_break,
+from hqt_async_db.repositories.queries import Load, OrderBy, loaded, ordered, require_count
+from hqt_async_db.repositories.selects import (
+    COUNT,
+    KEYS,
+    Parts,
+    Prepared,
+    Target,
+    key_filters,
+    prepare_select,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy.orm import InstrumentedAttribute
 
     from hqt_async_db.connection.executors.executors import Executor
+    from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.streams import RowStream
+
+_UNSORTED: Final = Parts(is_sorted=False)
+_TWO: Final = Parts(is_sorted=False, limit=2)
+_ANY: Final = Parts(KEYS, is_sorted=False, limit=1)
+_COUNT: Final = Parts(COUNT, is_sorted=False)
 
 
 class Reads(Bound[ModelT]):
@@ -54,10 +56,8 @@ class Reads(Bound[ModelT]):
         Raises:
             InvalidInputError: The key does not fit the model; nothing ran.
         """
-        criteria = identity_of(self.model, entity_id, self._dialect)
-        found = await self._instances(
-            select(self.model).where(*criteria), load=load, for_update=for_update
-        )
+        prepared = self._prepared(_UNSORTED, (), key_filters(self.model, entity_id))
+        found = await self._instances(prepared, load=load, for_update=for_update)
         return found[0] if found else None
 
     async def get_one(
@@ -91,8 +91,8 @@ class Reads(Bound[ModelT]):
         Raises:
             MultipleRecordsFoundError: More than one does.
         """
-        statement = self._select(criteria, filters).limit(2)
-        found = await self._instances(statement, load=load, for_update=for_update)
+        prepared = self._prepared(_TWO, criteria, filters)
+        found = await self._instances(prepared, load=load, for_update=for_update)
         if len(found) > 1:
             msg = f"there is more than one {self._described(criteria, filters)}"
             raise MultipleRecordsFoundError(msg)
@@ -142,10 +142,9 @@ class Reads(Bound[ModelT]):
             InvalidInputError: A name, a value, the limit or the offset is
                 refused; nothing ran.
         """
-        statement = self._sorted(self._select(criteria, filters), order_by)
-        return await self._instances(
-            sliced(statement, limit, offset), load=load, for_update=for_update
-        )
+        parts = Parts(order_by=order_by, limit=limit, offset=offset)
+        prepared = self._prepared(parts, criteria, filters)
+        return await self._instances(prepared, load=load, for_update=for_update)
 
     async def get_many_and_count(
         self,
@@ -161,11 +160,13 @@ class Reads(Bound[ModelT]):
         Two statements (a window count would make the slice slow), in one
         snapshot with the manager.
         """
-        statement = self._sorted(self._select(criteria, filters), order_by)
-        statement = loaded(self.model, sliced(statement, limit, offset), load)
+        parts = Parts(order_by=order_by, limit=limit, offset=offset)
+        statement, values = self._prepared(parts, criteria, filters)
+        statement = loaded(self.model, statement, load)
+        counting = self._prepared(_COUNT, criteria, filters)
         async with self._executor.reading() as executor:
-            items = await executor.fetch(statement, shape="instances")
-            counted = await executor.fetch(self._count(criteria, filters))
+            items = await executor.fetch(statement, values, shape="instances")
+            counted = await executor.fetch(*counting)
         return items, counted[0][0]
 
     async def page(
@@ -255,9 +256,11 @@ class Reads(Bound[ModelT]):
             as_dicts: Return dictionaries by column name instead.
             filters: As for :meth:`get_many`.
         """
-        statement = self._select_columns(columns, criteria, filters, order_by)
-        statement = sliced(statement, limit, offset)
-        return await self._executor.fetch(statement, shape="dicts" if as_dicts else "rows")
+        target = Target("columns", columns)
+        parts = Parts(target, order_by, limit=limit, offset=offset)
+        statement, values = self._prepared(parts, tuple(criteria), filters)
+        shape: Shape = "dicts" if as_dicts else "rows"
+        return await self._executor.fetch(statement, values, shape=shape)
 
     def stream(
         self,
@@ -280,73 +283,48 @@ class Reads(Bound[ModelT]):
             filters: As for :meth:`get_many`.
         """
         if not entities:
-            statement = self._select_columns(columns, criteria, filters, order_by)
-            return self._executor.stream(statement, entities=False)
+            parts = Parts(Target("columns", tuple(columns)), order_by)
+            prepared = self._prepared(parts, criteria, filters)
+            return self._executor.stream(*prepared, entities=False)
         if columns:
             msg = "columns and entities exclude each other: an instance has all columns"
             raise InvalidInputError(msg, field="columns")
-        statement = self._sorted(self._select(criteria, filters), order_by)
-        return self._executor.stream(statement, entities=True)
+        prepared = self._prepared(Parts(order_by=order_by), criteria, filters)
+        return self._executor.stream(*prepared, entities=True)
 
     async def exists(self, *criteria: ColumnElement[bool], **filters: Any) -> bool:
         """Tell whether any row matches. One SELECT, which reads one row at most."""
-        statement = select(*primary_key_of(self.model)).where(*self._criteria(criteria, filters))
-        return bool(await self._executor.fetch(statement.limit(1)))
+        return bool(await self._executor.fetch(*self._prepared(_ANY, criteria, filters)))
 
     async def count(self, *criteria: ColumnElement[bool], **filters: Any) -> int:
         """Return how many rows match. One SELECT, which reads all of them."""
-        counted = await self._executor.fetch(self._count(criteria, filters))
+        counted = await self._executor.fetch(*self._prepared(_COUNT, criteria, filters))
         return int(counted[0][0])
 
     # -- statements --------------------------------------------------------
 
-    def _select(
-        self, criteria: Iterable[ColumnElement[bool]], filters: Mapping[str, Any]
-    ) -> Select[Any]:
-        return select(self.model).where(*self._criteria(criteria, filters))
-
-    def _count(
-        self, criteria: Iterable[ColumnElement[bool]], filters: Mapping[str, Any]
-    ) -> Select[Any]:
-        statement = select(func.count()).select_from(self.model)
-        return statement.where(*self._criteria(criteria, filters))
-
-    def _select_columns(
+    def _prepared(
         self,
-        columns: Iterable[Any],
-        criteria: Iterable[ColumnElement[bool]],
+        parts: Parts,
+        criteria: Sequence[ColumnElement[bool]],
         filters: Mapping[str, Any],
-        order_by: OrderBy,
-    ) -> Select[Any]:
-        chosen = [column_of(self.model, c) if isinstance(c, str) else c for c in columns]
-        for column in chosen:
-            if not isinstance(column, ColumnElement | InstrumentedAttribute):
-                msg = f"a column is a name or an expression, not {type(column).__name__}"
-                raise InvalidInputError(msg, field="columns")
-        statement = select(*(chosen or columns_of(self.model)))
-        statement = statement.select_from(self.model).where(*self._criteria(criteria, filters))
-        # The primary key beside an aggregate would be an error.
-        is_plain = all(isinstance(column, InstrumentedAttribute | Column) for column in chosen)
-        return self._sorted(statement, order_by, tie_break=is_plain)
-
-    def _sorted(
-        self, statement: Select[Any], order_by: OrderBy, *, tie_break: bool = True
-    ) -> Select[Any]:
-        orderings = orderings_of(self.model, order_by)
-        complete = with_tie_break(self.model, orderings) if tie_break else orderings
-        return ordered(statement, complete, self._dialect)
+    ) -> Prepared:
+        return prepare_select(self.model, self._dialect, parts, criteria, filters)
 
     async def _instances(
-        self, statement: Select[Any], *, load: Load = (), for_update: bool = False
+        self, prepared: Prepared, *, load: Load = (), for_update: bool = False
     ) -> list[ModelT]:
+        statement, values = prepared
         statement = loaded(self.model, statement, load)
         if for_update:
             if self._executor.is_one_shot:
                 msg = "for_update locks until a session ends; use a repository bound to a session"
                 raise InvalidInputError(msg, field="for_update")
             statement = statement.with_for_update().execution_options(populate_existing=True)
-        async with self._reading_with(load) as executor:
-            return await executor.fetch(statement, shape="instances")
+        if not load:
+            return await self._executor.fetch(statement, values, shape="instances")
+        async with self._executor.reading() as executor:
+            return await executor.fetch(statement, values, shape="instances")
 
     @asynccontextmanager
     async def _reading_with(self, load: Load) -> AsyncIterator[Executor]:

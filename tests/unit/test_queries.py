@@ -16,7 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from hqt_async_db import InvalidInputError
 from hqt_async_db.models import User
 from hqt_async_db.repositories.pages import Keyset
-from hqt_async_db.repositories.queries import ordered, orderings_of, sliced, with_tie_break
+from hqt_async_db.repositories.queries import ordered, orderings_of, with_tie_break
+from hqt_async_db.repositories.selects import Parts, prepare_select
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
@@ -117,5 +118,5 @@ def test_where_nulls_last_is_unknown_they_are_sorted_apart() -> None:
 def test_limits_are_counts(wrong: Any) -> None:
     for limit, offset, field in ((wrong, None, "limit"), (None, wrong, "offset")):
         with pytest.raises(InvalidInputError) as refused:
-            sliced(select(User), limit, offset)
+            prepare_select(User, DIALECT, Parts(limit=limit, offset=offset), (), {})
         assert refused.value.field == field

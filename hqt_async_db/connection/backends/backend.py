@@ -16,12 +16,14 @@ from hqt_async_db.connection.pool import TrackedPool, UnpooledPool
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
 
 # How long after statement_timeout_s a server that says nothing is given up.
 FROZEN_GRACE_S: Final = 1.0
@@ -90,6 +92,11 @@ class Backend(Protocol):
 
     def prepare(self, engine: AsyncEngine, role: Role) -> None:
         """Register what new connections of the engine need beyond arguments."""
+
+    def direct(
+        self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
+    ) -> Direct | None:
+        """Return the way for one-shot statements, None where they need a session."""
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return what ``health()`` reports about the server or the file."""

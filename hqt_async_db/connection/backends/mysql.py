@@ -23,11 +23,15 @@ from hqt_async_db.connection.connects import owning
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.pool import PoolProxiedConnection
 
+    from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
     from hqt_async_db.connection.urls import Target
 
 
@@ -79,6 +83,13 @@ class MySQL:
             _commit_transactions_alone(engine.sync_engine.dialect)
         end_cancelled_statements(engine)
         refuse_ended_transactions(engine)
+
+    def direct(
+        self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
+    ) -> Direct | None:
+        """Return None: one-shot statements need a session."""
+        del engines, record
+        return None
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 
+from hqt_async_db.connection.backends.asyncpg_direct import AsyncpgDirect
 from hqt_async_db.connection.backends.backend import (
     FROZEN_GRACE_S,
     Mode,
@@ -23,10 +24,14 @@ from hqt_async_db.connection.backends.read_only import OWN_STATEMENT, keep_read_
 from hqt_async_db.connection.connects import owning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import URL, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
     from hqt_async_db.connection.urls import Target
 
 
@@ -78,6 +83,17 @@ class PostgreSQL:
         def _limit(connection: Connection) -> None:
             connection.exec_driver_sql(f"SELECT {calls}", execution_options=OWN_STATEMENT)
 
+    def direct(
+        self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
+    ) -> Direct | None:
+        """Return asyncpg's own interface; None for psycopg and behind pgbouncer.
+
+        There a prepared statement would have to be sent in a transaction.
+        """
+        if self._target.driver != "asyncpg" or self._options.pgbouncer:
+            return None
+        return AsyncpgDirect(engines, self._options, record)
+
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""
         row = await connection.execute(
@@ -104,7 +120,11 @@ class PostgreSQL:
 
     def _settings(self, role: Role) -> dict[str, str]:
         read_only = "on" if role is Role.READ else "off"
-        return self._limits() | {"timezone": "UTC", "default_transaction_read_only": read_only}
+        return self._limits() | {
+            "timezone": "UTC",
+            "default_transaction_read_only": read_only,
+            "default_transaction_isolation": "read committed",
+        }
 
     def _limits(self) -> dict[str, str]:
         limits = {"lock_timeout": f"{self._options.lock_timeout_s * 1000:.0f}"}
@@ -140,7 +160,8 @@ class PostgreSQL:
         arguments["async_creator_fn"] = owning(psycopg_connection().connect, self._timeout_s)
         if self._options.pgbouncer:
             return arguments | {"prepare_threshold": None}
-        options = " ".join(f"-c {key}={value}" for key, value in self._settings(role).items())
+        settings = {key: value.replace(" ", "\\ ") for key, value in self._settings(role).items()}
+        options = " ".join(f"-c {key}={value}" for key, value in settings.items())
         given = self._target.url.query.get("options", "")
         arguments["options"] = f"{options} {arguments.get('options', given)}".strip()
         return arguments

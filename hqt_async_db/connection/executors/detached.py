@@ -24,7 +24,7 @@ def twin_of(instance: Any) -> Any:
         InvalidInputError: The instance was never stored, belongs to an open
             session, or lost its values in a rollback.
     """
-    state = _detached_state(instance)
+    state = state_of(instance)
     mapper, changed = state.mapper, pending_values(instance)
     twin = mapper.class_manager.new_instance()
     for column, value in zip(mapper.primary_key, state.identity or (), strict=True):
@@ -67,7 +67,7 @@ def delete_statement(instance: Any) -> Delete:
     Raises:
         InvalidInputError: As for :func:`twin_of`.
     """
-    state = _detached_state(instance)
+    state = state_of(instance)
     return delete(state.mapper).where(*row_criteria(state))
 
 
@@ -82,7 +82,12 @@ def row_criteria(state: InstanceState[Any]) -> list[Any]:
     return [getattr(mapper.class_, name) == value for name, value in wanted.items()]
 
 
-def _detached_state(instance: Any) -> InstanceState[Any]:
+def state_of(instance: Any) -> InstanceState[Any]:
+    """Return the state of an instance that is stored and in no session.
+
+    Raises:
+        InvalidInputError: As for :func:`twin_of`.
+    """
     state: InstanceState[Any] = inspect(instance)
     model = type(instance).__name__
     if state.key is None:

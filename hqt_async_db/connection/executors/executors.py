@@ -8,18 +8,15 @@ own and returns detached instances. Faster paths arrive behind this seam.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import inspect
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from hqt_async_db.connection.backends.backend import Mode
-from hqt_async_db.connection.executors import detached, instances
+from hqt_async_db.connection.executors import instances
 from hqt_async_db.connection.executors.bulk import insert_rows
 from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -30,13 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper, Session
 
     from hqt_async_db.connection.executors.fetching import Shape
-    from hqt_async_db.connection.manager import DatabaseManager
 
 T = TypeVar("T")
-
-# A deadlock ends at once, unlike a lock that is waited for in vain.
-_DEADLOCK_ATTEMPTS: Final = 5
-_LONGEST_PAUSE_S: Final = 0.05
 
 
 class Executor(Protocol):
@@ -47,11 +39,38 @@ class Executor(Protocol):
     def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
         """Return the dialect that will run statements about a model."""
 
-    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
-        """Return all rows, as rows, dictionaries or instances."""
+    async def fetch(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | None = None,
+        *,
+        shape: Shape = "rows",
+    ) -> list[Any]:
+        """Return all rows, as rows, dictionaries or instances.
 
-    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
-        """Run an UPDATE or DELETE of a model's rows and return their number."""
+        Args:
+            statement: A SELECT.
+            values: Its named parameters, if it is a template that is kept and
+                used again; None for a statement made for this call.
+            shape: What to make of the rows.
+        """
+
+    async def write(
+        self,
+        statement: Update | Delete,
+        mapper: Mapper[Any],
+        values: Mapping[str, Any] | None = None,
+        *,
+        is_short: bool = False,
+    ) -> int:
+        """Run an UPDATE or DELETE of a model's rows and return their number.
+
+        Args:
+            statement: The statement.
+            mapper: The model's.
+            values: As for :meth:`fetch`.
+            is_short: Whether it is about one row.
+        """
 
     async def insert(self, instance: Any) -> None:
         """Store a new instance and load what the database filled in."""
@@ -67,7 +86,9 @@ class Executor(Protocol):
     ) -> list[T]:
         """Insert many rows; return the instances where they are asked for."""
 
-    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
+    def stream(
+        self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
+    ) -> RowStream[Any]:
         """Return the rows one by one, in constant memory."""
 
     def reading(self) -> AbstractAsyncContextManager[SessionExecutor]:
@@ -89,20 +110,36 @@ class SessionExecutor:
         """Return the dialect of the session's engine for the model."""
         return self.session.get_bind(mapper).dialect
 
-    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
+    async def fetch(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | None = None,
+        *,
+        shape: Shape = "rows",
+    ) -> list[Any]:
         """Return all rows; pending changes are flushed first."""
         with translated():
-            return await fetch(self.session, statement, shape=shape)
+            return await fetch(self.session, statement, values, shape=shape)
 
-    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
+    async def write(
+        self,
+        statement: Update | Delete,
+        mapper: Mapper[Any],
+        values: Mapping[str, Any] | None = None,
+        *,
+        is_short: bool = False,
+    ) -> int:
         """Run a statement; instances in the session are kept up to date."""
+        del is_short  # the session's transaction is as long as its user wants
         with translated():
             await self.session.flush()
             # Never "auto", which evaluates criteria in Python: a naive time or a
             # float beside money would compare differently there.
             is_held = statement.is_delete and bool(instances.held_of(self.session, mapper))
             result: Any = await self.session.execute(
-                statement, execution_options={"synchronize_session": "fetch" if is_held else False}
+                statement,
+                values,
+                execution_options={"synchronize_session": "fetch" if is_held else False},
             )
             if statement.is_update:
                 await instances.reread(self.session, mapper)
@@ -141,9 +178,11 @@ class SessionExecutor:
         with translated():
             return await insert_rows(self.session, model, rows, returning=returning)
 
-    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
+    def stream(
+        self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
+    ) -> RowStream[Any]:
         """Stream in this session's transaction."""
-        return RowStream(self._lend, statement, entities=entities, owns_session=False)
+        return RowStream(self._lend, statement, values, entities=entities, owns_session=False)
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[AsyncSession]:
@@ -158,97 +197,6 @@ class SessionExecutor:
         """Work in this session's transaction."""
         with translated():
             return await work(self)
-
-
-class OneShotExecutor:
-    """Makes each call its own transaction; instances come back detached."""
-
-    is_one_shot = True
-
-    def __init__(self, db: DatabaseManager) -> None:
-        self._db = db
-
-    def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
-        """Return the dialect of the manager, whatever the model."""
-        del mapper
-        return self._db.engine.dialect
-
-    async def fetch(self, statement: Executable, *, shape: Shape = "rows") -> list[Any]:
-        """Read with one statement on the read-only pool, without BEGIN."""
-        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
-            return await SessionExecutor(session).fetch(statement, shape=shape)
-
-    async def write(self, statement: Update | Delete, mapper: Mapper[Any]) -> int:
-        """Run one statement and commit."""
-        async with self._writing() as executor:
-            return await executor.write(statement, mapper)
-
-    async def insert(self, instance: Any) -> None:
-        """Insert one row and commit."""
-        async with self._writing() as executor:
-            await executor.insert(instance)
-
-    async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
-        """Update one row by primary key, sending only what changes.
-
-        The instance itself is touched only once the commit is known, so that
-        an error leaves it as it was.
-        """
-        twin = detached.twin_of(instance)
-        async with self._writing() as executor:
-            executor.session.add(twin)
-            await executor.update(twin, detached.pending_values(instance) | dict(values))
-        detached.adopt(instance, twin)
-
-    async def delete(self, instance: Any) -> None:
-        """Delete one row by primary key, in the version that was read."""
-        statement = detached.delete_statement(instance)
-        async with self._writing() as executor:
-            if not await executor.write(statement, inspect(instance).mapper):
-                msg = f"the {type(instance).__name__} was changed or deleted since it was read"
-                raise StaleRecordError(msg)
-
-    async def bulk_insert(
-        self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
-    ) -> list[T]:
-        """Insert all rows in one transaction."""
-        async with self._writing() as executor:
-            return await executor.bulk_insert(model, rows, returning=returning)
-
-    def stream(self, statement: Executable, *, entities: bool) -> RowStream[Any]:
-        """Stream from one snapshot, on the read-only pool."""
-        return RowStream(
-            lambda: self._db.open(Mode.SNAPSHOT, "one-shot stream"),
-            statement,
-            entities=entities,
-            owns_session=True,
-        )
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[SessionExecutor]:
-        """Read several times from one snapshot."""
-        async with self._db.open(Mode.SNAPSHOT, "one-shot read") as session:
-            yield SessionExecutor(session)
-
-    async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
-        """Work in one transaction, again if it was the victim of a deadlock."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((DeadlockError, SerializationFailureError)),
-            stop=stop_after_attempt(_DEADLOCK_ATTEMPTS),
-            wait=wait_random(max=_LONGEST_PAUSE_S),
-            reraise=True,
-        )
-
-        async def attempt() -> T:
-            async with self._writing() as executor:
-                return await work(executor)
-
-        return await retrying(attempt)
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[SessionExecutor]:
-        async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
-            yield SessionExecutor(session)
 
 
 def _add(session: Session, instance: object) -> None:

@@ -27,7 +27,7 @@ _INSTANCES_PER_STEP: Final = 500
 async def fetch(
     session: AsyncSession,
     statement: Executable,
-    parameters: Sequence[Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     *,
     shape: Shape,
     options: Mapping[str, Any] | None = None,
@@ -40,7 +40,7 @@ async def fetch(
     Args:
         session: Where to run.
         statement: A SELECT, or an INSERT with RETURNING.
-        parameters: The rows to insert.
+        parameters: Its named parameters, or the rows to insert.
         shape: Rows, dictionaries by column name, the instances of the first
             column, or rows that begin with an instance (a page).
         options: Execution options.
@@ -51,7 +51,7 @@ async def fetch(
 def _fetch(
     session: Session,
     statement: Executable,
-    parameters: Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
     shape: Shape,
     options: dict[str, Any],
 ) -> list[Any]:

@@ -12,7 +12,7 @@ from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -47,12 +47,14 @@ class RowStream(Generic[T]):
         self,
         lend: Callable[[], AbstractAsyncContextManager[AsyncSession]],
         statement: Executable,
+        values: Mapping[str, Any] | None,
         *,
         entities: bool,
         owns_session: bool,
     ) -> None:
         self._lend = lend
         self._statement = statement
+        self._values = values
         self._entities = entities
         self._owns_session = owns_session
         self._exits = AsyncExitStack()
@@ -100,7 +102,7 @@ class RowStream(Generic[T]):
         with translated():
             self._flow = await ReadFlow.of(session)
             result = await session.stream(
-                self._statement, execution_options={"yield_per": per_fetch}
+                self._statement, self._values, execution_options={"yield_per": per_fetch}
             )
         self._result = result.scalars() if self._entities else result
         self._exits.push_async_callback(self._close, session, self._result)

@@ -34,13 +34,15 @@ class Receipt:
     tables: frozenset[str]
 
 
-async def commit(
+async def commit(  # noqa: PLR0913 - everything a commit depends on
     send: Callable[[], Awaitable[None]],
     *,
     tables: frozenset[str],
-    timeout_s: float,
+    timeout_s: float | None,
     record: Callable[[Receipt], None],
     owner: object,
+    explain: Callable[[BaseException], BaseException] = translate,
+    hasten: Callable[[], object] | None = None,
 ) -> None:
     """Commit in a task of its own, so that no cancellation can split it.
 
@@ -48,9 +50,11 @@ async def commit(
         send: Sends COMMIT; runs once.
         tables: What the transaction wrote to, for the receipt.
         timeout_s: How long to wait before the outcome counts as unknown; the
-            task then gives the connection up, in its own time.
+            task then gives the connection up, in its own time. None for ever.
         record: Takes the receipt, before any error is raised.
         owner: On whose behalf, for ``tasks.drain`` and ``tasks.are_running``.
+        explain: Turns what ``send`` raises into an error of ours.
+        hasten: Called if the caller is cancelled, to bring the end about.
 
     Raises:
         CommitOutcomeUnknownError: The connection broke, or the time was up,
@@ -60,10 +64,10 @@ async def commit(
             commit ended nevertheless.
     """
     task = tasks.start(_send(send), name="hqt_async_db commit", owner=owner)
-    cancelled = await tasks.wait(task, timeout_s)
+    cancelled = await tasks.wait(task, timeout_s, hasten)
     if not task.done():
         tasks.give_up(task)
-    failure = _failure_of(task)
+    failure = _failure_of(task, explain)
     unknown = isinstance(failure, CommitOutcomeUnknownError)
     outcome: Outcome = "unknown" if unknown else "rolled_back" if failure else "committed"
     record(Receipt(outcome, tables))
@@ -79,18 +83,25 @@ async def _send(send: Callable[[], Awaitable[None]]) -> None:
     try:
         await send()
     except asyncio.CancelledError:
-        _log.error("a commit was interrupted; its outcome is unknown: read the data back")
+        log_interrupted_commit()
         raise
 
 
-def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
+def log_interrupted_commit() -> None:
+    """Say in the log that the end of the loop met a commit on its way."""
+    _log.error("a commit was interrupted; its outcome is unknown: read the data back")
+
+
+def _failure_of(
+    task: asyncio.Task[None], explain: Callable[[BaseException], BaseException]
+) -> BaseException | None:
     if not task.done() or task.cancelled():
-        return _unknown(None)
+        return unknown_outcome(None)
     error = task.exception()
     if error is None:
         return None
-    failure = translate(error)
-    return _unknown(failure) if _is_unknown(failure) else failure
+    failure = explain(error)
+    return unknown_outcome(failure) if _is_unknown(failure) else failure
 
 
 def _is_unknown(failure: BaseException) -> bool:
@@ -105,7 +116,8 @@ def _is_unknown(failure: BaseException) -> bool:
     return False
 
 
-def _unknown(failure: BaseException | None) -> CommitOutcomeUnknownError:
+def unknown_outcome(failure: BaseException | None) -> CommitOutcomeUnknownError:
+    """Return the error for a COMMIT that failed with ``failure``, or never answered."""
     return CommitOutcomeUnknownError(
         "the commit was sent, but whether it took effect is unknown; read the data back before "
         "writing it again",

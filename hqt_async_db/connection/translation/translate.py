@@ -82,6 +82,41 @@ def translate(exc: BaseException, *, url: URL | None = None) -> BaseException:
     return _error(found, native_of(exc), url=url, invalidated=invalidated)
 
 
+def translate_direct(exc: BaseException, statement: Statement | None, url: URL) -> BaseException:
+    """Return the error of our tree for what a driver raised without SQLAlchemy.
+
+    Args:
+        exc: The driver's exception.
+        statement: What was written, None for a read.
+        url: Named in the message of a lost connection, without credentials.
+
+    Returns:
+        A new error, whose ``orig`` is ``exc``; ``exc`` itself if it is ours,
+        a cancellation or a bug.
+    """
+    if not isinstance(exc, Exception) or isinstance(exc, errors.HqtDbError):
+        return exc
+    found = _on_connection(_of_value(exc) or _find(exc))
+    if found is None:
+        return exc
+    return _error(found, exc, url=url, invalidated=found.verdict.lost, statement=statement)
+
+
+def leaves_connection_usable(error: BaseException) -> bool:
+    """Tell whether a connection can go on after ``error``, ours or a driver's.
+
+    A server that says "read only" may have been demoted; see :func:`install`.
+    """
+    if isinstance(error, errors.HqtDbError):
+        spoilt = (errors.ConnectionFailedError, errors.ReadOnlyViolationError)
+        doubtful = isinstance(error, (*spoilt, errors.CommitOutcomeUnknownError))
+        return not doubtful and not getattr(error, "connection_invalidated", False)
+    found = (
+        _on_connection(_of_value(error) or _find(error)) if isinstance(error, Exception) else None
+    )
+    return found is not None and not found.verdict.lost and found.verdict is not findings.READ_ONLY
+
+
 def translated(url: URL | None = None) -> AbstractContextManager[None]:
     """Return the boundary: inside it, failures are raised as ours.
 
@@ -177,13 +212,23 @@ def _find_in(context: ExceptionContext) -> Finding | None:
     reported, wrapped = context.original_exception, context.sqlalchemy_exception
     if isinstance(wrapped, sa_exc.StatementError) and not isinstance(wrapped, sa_exc.DBAPIError):
         return _unprepared(wrapped)
-    if context.connection is not None:
-        if isinstance(reported, OverflowError | UnicodeError):
-            return Finding(findings.VALUE)  # sqlite3 has no class of its own for these
-        if isinstance(reported, TimeoutError) and reported.errno is None:
-            return Finding(findings.DEADLINE)  # a driver's own, not one of the network
-    found = _find(reported if wrapped is None else wrapped)
-    if found is not None and context.connection is not None and found.verdict in _NO_CONNECTION:
+    if context.connection is None:
+        return _find(reported if wrapped is None else wrapped)
+    return _on_connection(_of_value(reported) or _find(reported if wrapped is None else wrapped))
+
+
+def _of_value(reported: BaseException) -> Finding | None:
+    """Judge what drivers raise without a class of their own, on a connection."""
+    if isinstance(reported, OverflowError | UnicodeError):
+        return Finding(findings.VALUE)  # sqlite3 has no class of its own for these
+    if isinstance(reported, TimeoutError) and reported.errno is None:
+        return Finding(findings.DEADLINE)  # a driver's own, not one of the network
+    return None
+
+
+def _on_connection(found: Finding | None) -> Finding | None:
+    """Return what a finding means where there was a connection."""
+    if found is not None and found.verdict in _NO_CONNECTION:
         return replace(found, verdict=findings.LOST)
     return found
 
@@ -251,7 +296,12 @@ def _from_sqlalchemy(exc: sa_exc.SQLAlchemyError) -> BaseException:
 
 def _stale(text: str) -> errors.HqtDbError:
     match = _STALE_TABLE.search(text)
-    row = f"a row of {match[1]}" if match else "a row"
+    return stale_record(match[1] if match else None)
+
+
+def stale_record(table: str | None) -> errors.StaleRecordError:
+    """Return the error for a row that is not as it was read any more."""
+    row = "a row" if table is None else f"a row of {table}"
     return errors.StaleRecordError(
         f"{row} was changed or deleted since it was read; read it again and repeat the change"
     )

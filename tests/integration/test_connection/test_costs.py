@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from hqt_async_db import DatabaseManager
+from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 from hqt_async_db.repositories import BaseRepository
 from tests.integration.test_connection.entries import Entry
 from tests.integration.test_connection.lines import Proxy
@@ -62,6 +63,22 @@ async def read_once(db: DatabaseManager) -> None:
     assert await BaseRepository(db, Entry).get_by_id(1)
 
 
+async def create_once(db: DatabaseManager) -> None:
+    entry = await BaseRepository(db, Entry).create(name=uuid4().hex)
+    assert entry.id
+
+
+async def update_once(db: DatabaseManager) -> None:
+    entries = BaseRepository(db, Entry)
+    entry = await entries.get_by_id(1)
+    assert entry is not None
+    await entries.update(entry, amount=entry.amount + 1)
+
+
+async def delete_once(db: DatabaseManager) -> None:
+    assert not await BaseRepository(db, Entry).delete_by_id(10**6)
+
+
 async def read_a_snapshot(db: DatabaseManager) -> None:
     async with db.session(snapshot=True) as session:
         assert await session.get(Entry, 1)
@@ -109,6 +126,9 @@ async def stream(db: DatabaseManager) -> None:
         (read_thrice, 3),
         (read_only, 1),
         (read_once, 1),
+        (create_once, 1),
+        (update_once, 1 + 1),  # to read it, and to update it
+        (delete_once, 1),
         (read_a_snapshot, 2),  # its transaction has an end
         (read_and_write_exclusively, 3),
         (write, 2),
@@ -137,8 +157,15 @@ def counted_hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
         counted.append(function)
         return await original(self, function, *arguments)  # type: ignore[no-untyped-call]  # it has no types
 
+    post = ConnectionThread.post
+
+    def count_posted(self: ConnectionThread, function: Callable[[], Any]) -> None:
+        counted.append(function)
+        post(self, function)
+
     with monkeypatch.context() as patch:
         patch.setattr(aiosqlite.Connection, "_execute", count)
+        patch.setattr(ConnectionThread, "post", count_posted)
         yield counted
 
 
@@ -156,6 +183,19 @@ def counted_hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     ],
 )
 async def test_messages(database_url: str, use: Use, messages: int) -> None:
+    async with opened_through_proxy(database_url) as (db, proxy):
+        for _ in range(3):
+            await use(db)
+        before = proxy.requests
+        await use(db)
+        assert proxy.requests - before == messages
+
+
+@pytest.mark.backends("postgresql")
+@pytest.mark.parametrize(
+    ("use", "messages"), [(create_once, 1), (update_once, 1 + 1), (delete_once, 1)]
+)
+async def test_messages_of_one_shot_writes(database_url: str, use: Use, messages: int) -> None:
     async with opened_through_proxy(database_url) as (db, proxy):
         for _ in range(3):
             await use(db)

@@ -12,16 +12,22 @@ from sqlalchemy.dialects import registry
 
 from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
+from hqt_async_db.connection.backends.sqlite.direct import FileDirect
 from hqt_async_db.connection.backends.sqlite.maintenance import figures, optimize
+from hqt_async_db.connection.backends.sqlite.memory import MemoryDirect
 from hqt_async_db.connection.backends.sqlite.versions import known_bugs
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
     from hqt_async_db.connection.urls import Target
     from hqt_async_db.connection.usage import Usage
 
@@ -97,6 +103,16 @@ class SQLite:
             for pragma in (*(new_file_pragmas if is_new else ()), *pragmas):
                 cursor.execute(pragma)
             cursor.close()
+
+    def direct(
+        self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
+    ) -> Direct | None:
+        """Return the lanes of a file, or the turns at the one connection to memory."""
+        if self._stock:
+            return None
+        if self._target.is_memory:
+            return MemoryDirect(engines[Role.WRITE].pool, self._options, record)
+        return FileDirect(engines, self._options, record)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version, durability, sizes and what is wrong; few statements."""

@@ -186,6 +186,16 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         self.streams: set[Call] = set()
 
     @property
+    def thread(self) -> ConnectionThread:
+        """Return the thread, for statements that are transactions of their own."""
+        return self._thread
+
+    @property
+    def gate(self) -> WriteGate | None:
+        """Return the gate of the file, None for a database in memory."""
+        return self._gate
+
+    @property
     def in_transaction(self) -> bool:
         """Tell whether SQLite has a transaction open."""
         return self._thread.in_transaction

@@ -27,25 +27,46 @@ class WriteGate:
         """Return who is writing now, or None."""
         return self._holder
 
-    async def enter(self, timeout_s: float) -> None:
+    async def enter(self, timeout_s: float, usage: Usage | None = None) -> None:
         """Wait for the turn to write; end it with :meth:`leave`.
+
+        Args:
+            timeout_s: How long to wait.
+            usage: Whose turn it will be, for messages; None is the running use.
 
         Raises:
             NestedSessionError: The running task has the turn itself.
             DatabaseLockedError: The turn did not come within ``timeout_s``.
         """
-        usage = usage_here()
+        usage = usage or usage_here()
+        self.refuse_nested()
+        if not self._turn.locked():  # nor does anybody wait: no timer is needed
+            await self._turn.acquire()
+        else:
+            await self._wait(timeout_s)
+        self._holder = usage
+
+    def enter_now(self, usage: Usage) -> bool:
+        """Take the turn if it is free and nobody waits for it; tell whether it was."""
+        if self._turn.locked():
+            return False
+        with contextlib.suppress(StopIteration):
+            self._turn.acquire().send(None)  # ends at once: it is free
+        self._holder = usage
+        return True
+
+    def refuse_nested(self) -> None:
+        """Refuse to let the running task wait for itself.
+
+        Raises:
+            NestedSessionError: It has the turn.
+        """
         if self._holder is not None and self._holder.task is current_task():
             msg = (
                 f"this task already holds the write lock ({self._holder}); "
                 "use that session, or end it before writing through another one"
             )
             raise NestedSessionError(msg)
-        if not self._turn.locked():  # nor does anybody wait: no timer is needed
-            await self._turn.acquire()
-        else:
-            await self._wait(timeout_s)
-        self._holder = usage
 
     def leave(self) -> None:
         """Let the next writer in."""

@@ -86,6 +86,15 @@ class ConnectionThread:
             log.note(job.log_bytes)
         return job.result
 
+    def post(self, function: Callable[[], Any]) -> None:
+        """Have the thread call ``function``, which reports by itself; wait for nothing."""
+        self.raw._tx.put_nowait((None, function))  # noqa: SLF001 - see the class
+
+    def interrupt(self) -> None:
+        """Stop what runs, if anything does."""
+        if self._job is not None:
+            self._interrupt(self._job)
+
     def _interrupt(self, job: Job) -> None:
         """Stop a job wherever it is; again until it has ended."""
         if job.done:
@@ -95,8 +104,7 @@ class ConnectionThread:
 
     async def reset(self, streams: Iterable[Call]) -> None:
         """Interrupt what runs and roll back; the connection stays of use."""
-        if self._job is not None:
-            self._interrupt(self._job)
+        self.interrupt()
         await self.raw._execute(Job(abandon, (self.connection, streams)))  # noqa: SLF001 - as above
 
     async def close(self, streams: Iterable[Call] = ()) -> None:
@@ -112,7 +120,7 @@ class ConnectionThread:
     def reset_soon(self, streams: Iterable[Call]) -> None:
         """Do as :meth:`reset` does, without waiting for it; from any thread."""
         self._stop_job()
-        self.raw._tx.put_nowait((None, Job(abandon, (self.connection, streams))))  # noqa: SLF001 - as above
+        self.post(Job(abandon, (self.connection, streams)))
 
     def close_soon(self) -> None:
         """Do as :meth:`close` does, without waiting for it; from any thread."""

@@ -22,53 +22,24 @@ _WORTH_WAITING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECO
 _CHECKPOINT_PAUSE_S: Final = 0.005
 
 
-class Job:
-    """One function on its way to the thread, through it and back.
-
-    The result waits here and not in a future, whose content asyncio's debug
-    mode would log.
+class Interruptible:
+    """Work that a thread does for the loop, which may stop it at any time.
 
     Attributes:
-        log_bytes: Size of the write-ahead log after a commit, else 0.
+        stopped: The loop asked for its end.
+        done: It has ended.
     """
 
-    __slots__ = ("_arguments", "_function", "_log_path", "done", "log_bytes", "result", "stopped")
+    __slots__ = ("done", "stopped")
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        log_path: str | None = None,
-    ) -> None:
-        self._function = function
-        self._arguments = arguments
-        self._log_path = log_path
-        self.log_bytes = 0
+    def __init__(self) -> None:
         self.stopped = False
         self.done = False
-        self.result: Any = None
-
-    def __call__(self) -> None:
-        """Run, unless it was stopped before its turn came."""
-        try:
-            self.go_on()
-            self.result = self._function(self, *self._arguments)
-        finally:
-            self.done = True
 
     def go_on(self) -> None:
-        """Raise what SQLite raises for an interrupt, if the job was stopped."""
+        """Raise what SQLite raises for an interrupt, if it was stopped."""
         if self.stopped:
-            error = sqlite3.OperationalError("interrupted")
-            error.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
-            error.sqlite_errorname = "SQLITE_INTERRUPT"
-            raise error
-
-    def measure_log(self) -> None:
-        """Look how large the write-ahead log is; for use after a commit."""
-        if self._log_path is not None:
-            with contextlib.suppress(OSError):
-                self.log_bytes = os.stat(self._log_path).st_size  # noqa: PTH116 - a path costs twice as much
+            raise interrupted()
 
     def patiently(self, attempt: Callable[[], T], patience_s: float) -> T:
         """Try until another process lets go of its lock, or patience ends.
@@ -98,6 +69,55 @@ def _locked(waited_s: float, error: sqlite3.OperationalError) -> DatabaseLockedE
         "loop holds; keep write transactions short there, or raise lock_timeout_s",
         orig=error,
     )
+
+
+class Job(Interruptible):
+    """One function on its way to the thread, through it and back.
+
+    The result waits here and not in a future, whose content asyncio's debug
+    mode would log.
+
+    Attributes:
+        result: What the function returned.
+        log_bytes: Size of the write-ahead log after a commit, else 0.
+    """
+
+    __slots__ = ("_arguments", "_function", "_log_path", "log_bytes", "result")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        log_path: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._function = function
+        self._arguments = arguments
+        self._log_path = log_path
+        self.log_bytes = 0
+        self.result: Any = None
+
+    def __call__(self) -> None:
+        """Run, unless it was stopped before its turn came."""
+        try:
+            self.go_on()
+            self.result = self._function(self, *self._arguments)
+        finally:
+            self.done = True
+
+    def measure_log(self) -> None:
+        """Look how large the write-ahead log is; for use after a commit."""
+        if self._log_path is not None:
+            with contextlib.suppress(OSError):
+                self.log_bytes = os.stat(self._log_path).st_size  # noqa: PTH116 - a path costs twice as much
+
+
+def interrupted() -> sqlite3.OperationalError:
+    """Return what SQLite raises for an interrupt."""
+    error = sqlite3.OperationalError("interrupted")
+    error.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+    error.sqlite_errorname = "SQLITE_INTERRUPT"
+    return error
 
 
 class Call:

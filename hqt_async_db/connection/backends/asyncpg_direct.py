@@ -1,0 +1,101 @@
+"""One-shot statements on PostgreSQL through asyncpg: one round trip each."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.backend import Role
+from hqt_async_db.connection.backends.direct import Answer, NoWayError, Write
+from hqt_async_db.connection.backends.read_only import lifts_read_only
+from hqt_async_db.connection.lending import Lent
+from hqt_async_db.connection.sessions.transaction import commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
+
+# Statements that are kept are looked at once.
+_lifts_read_only = lru_cache(1000)(lifts_read_only)
+
+
+class AsyncpgDirect:
+    """Statements sent outside of any transaction, so that each is its own.
+
+    Args:
+        engines: The engines of the server, by role.
+        options: Time limits.
+        record: Takes the receipt of each write.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[Role, AsyncEngine],
+        options: Options,
+        record: Callable[[Receipt], None],
+    ) -> None:
+        self._engines = engines
+        self._options = options
+        self._record = record
+
+    async def ready(self) -> None:
+        """Connect once."""
+        try:
+            async with Lent(self._engines[Role.WRITE].pool, "one-shot call"):
+                pass
+        except Exception as error:
+            raise NoWayError from error
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        """Return all rows of a SELECT, in one round trip."""
+        if _lifts_read_only(sql):
+            raise NoWayError  # a session refuses it
+        async with Lent(self._engines[Role.READ].pool, "one-shot read") as lent:
+            rows: Sequence[Any] = await lent.driver.fetch(sql, *parameters)
+            return rows
+
+    async def write(self, write: Write) -> Answer:
+        """Run one short statement, which commits itself, in one round trip.
+
+        What may take long has a COMMIT of its own, so that its time limit
+        and a cancellation are not about the statement: that goes the plain way.
+        """
+        if not write.joins:
+            raise NoWayError
+        answer = Answer()
+        async with Lent(self._engines[Role.WRITE].pool, "one-shot write") as lent:
+
+            async def send() -> None:
+                if write.returns:
+                    answer.rows = await lent.driver.fetch(write.sql, *write.parameters)
+                else:
+                    status = await lent.driver.execute(write.sql, *write.parameters)
+                    answer.rowcount = int(status.rpartition(" ")[2])
+
+            def hasten() -> None:
+                # The server answers whether it was in time; what comes too
+                # late must not meet the connection's next statement.
+                lent.spend()
+                waiter = asyncio.get_running_loop().create_future()
+                lent.driver._cancel_current_command(waiter)  # noqa: SLF001 - there is no public way
+
+            await commit(
+                send,
+                tables=write.tables,
+                timeout_s=self._options.commit_timeout_s,
+                record=self._record,
+                owner=self,
+                explain=write.explain,
+                hasten=hasten,
+            )
+        return answer
+
+    async def close(self) -> None:
+        """Wait for commits; the engines close the connections."""
+        await tasks.drain(self)

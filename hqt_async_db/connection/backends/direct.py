@@ -1,0 +1,86 @@
+"""Statements handed straight to a driver, each a transaction of its own.
+
+What a one-shot call needs of a backend, and no more: no session, no
+SQLAlchemy connection, one hop or one round trip. A backend without such a
+way has none of these, and one-shot calls go through a session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class NoWayError(Exception):
+    """A direct connection cannot be had: go through a session, which says why."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Write:
+    """One INSERT, UPDATE or DELETE, a transaction of its own.
+
+    Attributes:
+        sql: Its text.
+        parameters: Its parameters; a sequence of these for ``many``.
+        tables: What it writes to, for the receipt.
+        explain: Turns what a driver raises into an error of ours.
+        returns: Whether it has a RETURNING.
+        many: Whether to run it for each of ``parameters``, all or none.
+        joins: Whether it is short, so that it may share the commit of others
+            that wait at the same time.
+    """
+
+    sql: str
+    parameters: Sequence[Any]
+    tables: frozenset[str]
+    explain: Callable[[BaseException], BaseException]
+    returns: bool = False
+    many: bool = False
+    joins: bool = False
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a :class:`Write` returned.
+
+    Attributes:
+        rowcount: How many rows it changed, or -1.
+        rows: The rows of its RETURNING.
+    """
+
+    rowcount: int = -1
+    rows: Sequence[Any] = field(default=())
+
+
+class Direct(Protocol):
+    """A backend's way for one-shot statements."""
+
+    async def ready(self) -> None:
+        """Connect once, so that the dialect knows its server.
+
+        Raises:
+            NoWayError: There is no connection to be had.
+        """
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        """Return all rows of a SELECT; the database itself refuses writes.
+
+        Raises:
+            NoWayError: It was not run.
+            Exception: What the driver raised, or an error of ours.
+        """
+
+    async def write(self, write: Write) -> Answer:
+        """Run one statement and commit; cancelled, the commit's fate is known first.
+
+        Raises:
+            NoWayError: It was not run.
+            CommitOutcomeUnknownError: It may have been committed.
+            Exception: What the driver raised, or an error of ours.
+        """
+
+    async def close(self) -> None:
+        """End; statements on their way raise DatabaseClosedError."""

@@ -1,0 +1,72 @@
+"""One-shot statements on a SQLite file: one hop each, through lanes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.connection.backends.backend import Role
+from hqt_async_db.connection.backends.direct import Answer, Write
+from hqt_async_db.connection.backends.sqlite.read_lanes import ReadLanes
+from hqt_async_db.connection.backends.sqlite.shots import WriteShot
+from hqt_async_db.connection.backends.sqlite.write_lane import WriteLane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
+
+
+class FileDirect:
+    """Reads and writes of a file, on connections of their own.
+
+    The connections come from pools made like those of the engines, so that
+    they have the same settings; one that cannot write, for the reads.
+
+    Args:
+        engines: The engines of the file, by role.
+        options: Time limits, and ``pool_size`` as the most lanes for reads.
+        record: Takes the receipt of each write.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[Role, AsyncEngine],
+        options: Options,
+        record: Callable[[Receipt], None],
+    ) -> None:
+        self._options = options
+        self._reads = ReadLanes(
+            engines[Role.READ].pool.recreate(),
+            most=options.pool_size,
+            patience_s=options.lock_timeout_s,
+            timeout_s=options.statement_timeout_s,
+        )
+        self._writes = WriteLane(
+            engines[Role.WRITE].pool.recreate(),
+            lock_timeout_s=options.lock_timeout_s,
+            commit_timeout_s=options.commit_timeout_s,
+            timeout_s=options.statement_timeout_s,
+            record=record,
+        )
+
+    async def ready(self) -> None:
+        """Open a connection, so that the dialect knows SQLite's version."""
+        await self._reads.open()
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        """Return all rows of a SELECT, in one hop."""
+        return await self._reads.read(sql, parameters)
+
+    async def write(self, write: Write) -> Answer:
+        """Run one statement and commit, in one hop; short ones may share it."""
+        shot = WriteShot(write)
+        await self._writes.write(shot)
+        return Answer(shot.rowcount, shot.rows)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await asyncio.gather(self._reads.close(), self._writes.close())

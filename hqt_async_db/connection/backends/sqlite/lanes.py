@@ -1,0 +1,172 @@
+"""Lanes: the few connections to a file that all one-shot calls share.
+
+To lend each call a connection of its own costs more than the call itself,
+and many threads are in each other's way. So the calls queue up on one thread,
+which answers those that wait together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.util.concurrency import greenlet_spawn
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.errors import DatabaseClosedError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+    from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
+    from hqt_async_db.connection.backends.sqlite.gate import WriteGate
+    from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
+    from hqt_async_db.connection.backends.sqlite.worker import Interruptible
+
+# SQLite forgets an interrupt that comes before the statement has begun.
+_INTERRUPT_AGAIN_S: Final = 0.005
+# After these a new connection is due.
+_BREAKING: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_DBMOVED")
+
+
+class Deliveries:
+    """What threads have done, on its way to the loop: one wake-up for many."""
+
+    def __init__(self) -> None:
+        self._done: deque[Callable[[], None]] = deque()
+        self._is_due = False
+
+    def put(self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop call ``deliver``; from any thread."""
+        self._done.append(deliver)
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_due = False
+        while self._done:
+            self._done.popleft()()
+
+
+class Lane:
+    """One connection that is kept for one-shot calls, beside those of the pool.
+
+    Attributes:
+        current: What its thread is doing, None for nothing.
+        is_broken: Whether an error was such that a new connection is due.
+    """
+
+    def __init__(self, pooled: PoolProxiedConnection) -> None:
+        self._pooled = pooled
+        adapted: Any = pooled.dbapi_connection
+        self._adapted: HqtSQLiteConnection = adapted
+        self.current: Interruptible | None = None
+        self.is_broken = False
+
+    @property
+    def sqlite(self) -> sqlite3.Connection:
+        """Return SQLite's connection, for use on its thread."""
+        return self.thread.connection
+
+    @property
+    def thread(self) -> ConnectionThread:
+        """Return its thread."""
+        return self._adapted.thread
+
+    @property
+    def gate(self) -> WriteGate | None:
+        """Return the gate of the file."""
+        return self._adapted.gate
+
+    def send(
+        self, job: Interruptible, work: Callable[[], None], report: Callable[[], None]
+    ) -> None:
+        """Have the thread do ``work`` for ``job``, and then ``report``."""
+
+        def do() -> None:
+            self.current = job
+            try:
+                work()
+            finally:
+                self.current = None
+                report()
+
+        self.thread.post(do)
+
+    def interrupt(self, job: Interruptible) -> None:
+        """Stop ``job`` if the thread is on it; again until it has ended."""
+        job.stopped = True
+        if job.done or self.current is not job or self.thread.is_closed:
+            return
+        self.sqlite.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_S, self.interrupt, job)
+
+    def note(self, error: BaseException) -> None:
+        """Look whether the connection is still of use after ``error``."""
+        name = getattr(error, "sqlite_errorname", None) or ""
+        self.is_broken = self.is_broken or name.startswith(_BREAKING)
+
+    async def close(self) -> None:
+        """Interrupt what runs, and close the connection."""
+        await tasks.finish(
+            greenlet_spawn(self._pooled.invalidate), name="hqt_async_db close SQLite lane"
+        )
+
+
+class LaneMaker:
+    """Opens lanes, one at a time however many tasks ask at once.
+
+    Args:
+        pool: Makes the connections.
+        take: Takes each lane that was opened, whether or not the task that
+            asked for it was cancelled meanwhile.
+    """
+
+    def __init__(self, pool: Pool, take: Callable[[Lane], None]) -> None:
+        self._pool = pool
+        self._take = take
+        self._opening: asyncio.Task[Lane] | None = None
+        self._is_closed = False
+
+    async def lane(self) -> Lane:
+        """Return the lane that is being opened.
+
+        Raises:
+            NoWayError: It cannot be opened; the next call tries again.
+            DatabaseClosedError: The manager was disposed meanwhile.
+        """
+        if self._opening is None:
+            self._opening = tasks.start(self._open(), name="hqt_async_db open SQLite lane")
+        return await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        """Open none any more."""
+        self._is_closed = True
+        if self._opening is not None:
+            await asyncio.wait((self._opening,))
+
+    async def _open(self) -> Lane:
+        try:
+            lane = Lane(await greenlet_spawn(self._pool.connect))
+        except Exception as error:
+            raise NoWayError from error
+        finally:
+            self._opening = None
+        if self._is_closed:
+            await lane.close()
+            raise closed()
+        self._take(lane)
+        return lane
+
+
+def closed() -> DatabaseClosedError:
+    """Return the error of a call that met the end of the manager."""
+    return DatabaseClosedError(
+        "the DatabaseManager was disposed while this was running; make a new one"
+    )

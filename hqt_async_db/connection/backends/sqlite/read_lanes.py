@@ -1,0 +1,173 @@
+"""The lanes of one-shot reads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.backends.sqlite.lanes import Deliveries, LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.shots import ReadShot
+from hqt_async_db.connection.backends.sqlite.worker import interrupted
+from hqt_async_db.errors import DatabaseClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.pool import Pool
+
+    from hqt_async_db.connection.backends.sqlite.lanes import Lane
+
+# After so long on one statement a thread is passed by.
+_LONG_S: Final = 0.002
+
+
+class ReadLanes:
+    """One lane; more of them while statements take long.
+
+    Args:
+        pool: Makes the connections.
+        most: How many there may be.
+        patience_s: How long to wait for another process to recover the log.
+        timeout_s: When to interrupt a statement, None for never.
+    """
+
+    def __init__(
+        self, pool: Pool, *, most: int, patience_s: float, timeout_s: float | None
+    ) -> None:
+        self._maker = LaneMaker(pool, self._take)
+        self._most = most
+        self._patience_s = patience_s
+        self._timeout_s = timeout_s
+        self._deliveries = Deliveries()
+        self._waiting: dict[Lane, dict[ReadShot, None]] = {}
+        self._busy_with: dict[Lane, object] = {}
+        self._is_watching = False
+
+    async def open(self) -> None:
+        """Open the first lane, if there is none."""
+        if not self._waiting:
+            await self._maker.lane()
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        """Return all rows of a statement, in one hop."""
+        while not self._waiting:
+            await self._maker.lane()
+        loop = asyncio.get_running_loop()
+        shot = ReadShot(sql, parameters)
+        shot.future = loop.create_future()
+        self._send(shot, self._pick())
+        timer = None
+        if self._timeout_s is not None:
+            timer = loop.call_later(self._timeout_s, self._stop, shot)
+        try:
+            await shot.future
+        except asyncio.CancelledError:
+            self._stop(shot)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if shot.error is not None:
+            raise shot.error
+        return shot.rows
+
+    async def close(self) -> None:
+        """End; reads on their way fail."""
+        await self._maker.close()
+        lanes, self._waiting = self._waiting, {}
+        for lane, shots in lanes.items():
+            for shot in list(shots):
+                shot.claim()
+                lane.interrupt(shot)
+                self._answer(shot, closed())
+        await asyncio.gather(*(lane.close() for lane in lanes))
+
+    def _take(self, lane: Lane) -> None:
+        self._waiting[lane] = {}
+
+    def _pick(self) -> Lane:
+        """Return the first lane that is not on a long statement."""
+        for lane in self._waiting:
+            if lane not in self._busy_with:
+                return lane
+        return min(self._waiting, key=lambda lane: len(self._waiting[lane]))
+
+    def _send(self, shot: ReadShot, lane: Lane) -> None:
+        waiting = self._waiting[lane]
+        waiting[shot] = None
+        if len(waiting) > 1 and not self._is_watching:
+            self._watch()
+        connection, loop = lane.sqlite, asyncio.get_running_loop()
+
+        def work() -> None:
+            if shot.claim():
+                shot.run(connection, self._patience_s)
+
+        def report() -> None:
+            self._deliveries.put(lambda: self._returned(shot, lane), loop)
+
+        lane.send(shot, work, report)
+
+    def _returned(self, shot: ReadShot, lane: Lane) -> None:
+        """Take back a shot that a thread has run, or passed over."""
+        self._busy_with.pop(lane, None)
+        self._waiting.get(lane, {}).pop(shot, None)
+        if shot.error is not None:
+            lane.note(shot.error)
+            if lane.is_broken and self._waiting.pop(lane, None) is not None:
+                tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
+        if shot.done:  # else another lane has taken it
+            self._answer(shot, shot.error)
+
+    def _answer(self, shot: ReadShot, error: BaseException | None) -> None:
+        shot.error = error
+        if shot.future is not None and not shot.future.done():
+            shot.future.set_result(None)
+
+    def _stop(self, shot: ReadShot) -> None:
+        if shot.claim():  # no thread has come to it
+            self._answer(shot, interrupted())
+        for lane in self._waiting:
+            lane.interrupt(shot)
+
+    # -- when a statement takes long ---------------------------------------
+
+    def _watch(self) -> None:
+        self._is_watching = True
+        asyncio.get_running_loop().call_later(_LONG_S, self._look, self._jobs())
+
+    def _jobs(self) -> dict[Lane, object]:
+        return {lane: lane.current for lane in self._waiting if lane.current is not None}
+
+    def _look(self, before: dict[Lane, object]) -> None:
+        """Find lanes that are on the same statement as before, and pass them by."""
+        self._is_watching = False
+        for lane, job in self._jobs().items():
+            if before.get(lane) is job:
+                self._busy_with[lane] = job
+        if any(len(self._waiting[lane]) > 1 for lane in self._busy_with):
+            self._relieve()
+        if any(len(shots) > 1 for shots in self._waiting.values()):
+            self._watch()
+
+    def _relieve(self) -> None:
+        """Let other lanes have what waits behind long statements."""
+        free = self._pick()
+        if free in self._busy_with:
+            if len(self._waiting) < self._most:
+                tasks.start(self._add_quietly(), name="hqt_async_db open SQLite lane")
+            return
+        for lane in self._busy_with:
+            shots = self._waiting[lane]
+            for shot in [shot for shot in shots if shot is not lane.current]:
+                del shots[shot]
+                self._send(shot, free)
+
+    async def _add_quietly(self) -> None:
+        """Open one more lane; where that fails, those that are there go on."""
+        with suppress(NoWayError, DatabaseClosedError):
+            await self._maker.lane()
+            self._relieve()

@@ -1,0 +1,239 @@
+"""The lane of one-shot writes: those that wait together share a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.shots import Batch
+from hqt_async_db.connection.sessions.transaction import (
+    Outcome,
+    Receipt,
+    log_interrupted_commit,
+    unknown_outcome,
+)
+from hqt_async_db.errors import CommitOutcomeUnknownError, DatabaseLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.pool import Pool
+
+    from hqt_async_db.connection.backends.sqlite.lanes import Lane
+    from hqt_async_db.connection.backends.sqlite.shots import WriteShot
+
+# So many short statements take about a millisecond.
+_MOST_PER_COMMIT: Final = 100
+
+
+class WriteLane:
+    """One connection through which one-shot writes go, first come, first served.
+
+    A task takes the turn to write, among the sessions, at the gate of the
+    file; what has come up to then is one transaction. It ends when nothing
+    is left to write.
+
+    Args:
+        pool: Makes the connection.
+        lock_timeout_s: How long to wait for the turn, and for other processes.
+        commit_timeout_s: After how long a COMMIT counts as unknown.
+        timeout_s: When to interrupt statements, None for never.
+        record: Takes the receipt of each write.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        lock_timeout_s: float,
+        commit_timeout_s: float,
+        timeout_s: float | None,
+        record: Callable[[Receipt], None],
+    ) -> None:
+        self._maker = LaneMaker(pool, self._take)
+        self._lock_timeout_s = lock_timeout_s
+        self._commit_timeout_s = commit_timeout_s
+        self._timeout_s = timeout_s
+        self._record = record
+        self._lane: Lane | None = None
+        self._pending: deque[WriteShot] = deque()
+        self._batch: Batch | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def write(self, shot: WriteShot) -> None:
+        """Run a statement and commit; cancelled, what became of it is known first.
+
+        Raises:
+            NoWayError: There is no connection; nothing was run.
+            NestedSessionError: The running task has the turn itself.
+            DatabaseLockedError: The turn did not come in time.
+            CommitOutcomeUnknownError: The commit may have taken effect.
+            sqlite3.Error: What the statement or its commit raised.
+        """
+        lane = self._lane or await self._maker.lane()
+        if lane.gate is not None:
+            lane.gate.refuse_nested()
+        shot.future = asyncio.get_running_loop().create_future()
+        self._pending.append(shot)
+        if self._writer is None:
+            self._writer = tasks.start(self._write_all(), name="hqt_async_db one-shot writes")
+        try:
+            await shot.future
+        except asyncio.CancelledError as cancelled:
+            await self._withdraw(shot)
+            doubt = shot.error if isinstance(shot.error, CommitOutcomeUnknownError) else None
+            raise cancelled from doubt
+        if shot.error is not None:
+            raise shot.error
+
+    async def close(self) -> None:
+        """End: what waits fails, what runs is waited for."""
+        self._is_closed = True
+        for shot in self._pending:
+            if shot.claim():
+                self._answer(shot, closed())
+        if self._batch is not None:
+            for shot in self._batch.shots:
+                shot.is_unwanted = True
+            self._stop_if_unwanted(self._batch)
+        if self._writer is not None:
+            if self._batch is None:
+                self._writer.cancel()  # it waits for the turn
+            await asyncio.wait((self._writer,))
+        await self._maker.close()
+        if self._lane is not None:
+            await self._lane.close()
+
+    def _take(self, lane: Lane) -> None:
+        self._lane = lane
+
+    # -- the task that writes ----------------------------------------------
+
+    async def _write_all(self) -> None:
+        try:
+            while self._pending:
+                await self._write_next()
+        finally:
+            if self._writer is asyncio.current_task():
+                self._writer = None
+
+    async def _write_next(self) -> None:
+        """Wait for the turn, and commit what has come up to then."""
+        try:
+            lane = self._lane or await self._maker.lane()
+            if lane.gate is not None:
+                await lane.gate.enter(self._lock_timeout_s, self._pending[0].usage)
+        except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
+            self._give_up_waiting(error)
+            return
+        try:
+            self._batch = batch = self._next_batch()
+            if batch.shots:
+                await self._run(lane, batch)
+        finally:
+            self._batch = None
+            if lane.gate is not None:
+                lane.gate.leave()
+        for shot in batch.shots:
+            self._settle(shot, lane)
+
+    def _next_batch(self) -> Batch:
+        shots: list[WriteShot] = []
+        while self._pending and len(shots) < _MOST_PER_COMMIT:
+            if shots and not (shots[0].joins and self._pending[0].joins):
+                break
+            shot = self._pending.popleft()
+            if not shot.answered:  # else its task was cancelled
+                shots.append(shot)
+        return Batch(shots)
+
+    async def _run(self, lane: Lane, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        overdue = loop.call_later(self._commit_timeout_s, self._look, lane, batch)
+        try:
+            await lane.thread.hop(
+                batch.run,
+                lane.thread.connection,
+                self._lock_timeout_s,
+                timeout_s=self._timeout_s,
+            )
+        except asyncio.CancelledError:
+            log_interrupted_commit()
+            raise
+        except Exception as error:  # noqa: BLE001 - stopped before its turn on the thread came
+            for shot in batch.shots:
+                shot.error = shot.error or error
+        finally:
+            overdue.cancel()
+
+    def _give_up_waiting(self, error: Exception) -> None:
+        """Tell those that have waited as long as they may, or all if it is hopeless."""
+        is_late = isinstance(error, DatabaseLockedError)
+        for shot in list(self._pending):
+            if is_late and shot.usage.age_s < self._lock_timeout_s:
+                break
+            self._pending.popleft()
+            if shot.claim():
+                self._answer(shot, DatabaseLockedError(str(error)) if is_late else error)
+
+    def _look(self, lane: Lane, batch: Batch) -> None:
+        """Wait no longer for a COMMIT that does not come back."""
+        since = batch.committing_since
+        if since is None or time.monotonic() - since < self._commit_timeout_s:
+            asyncio.get_running_loop().call_later(self._commit_timeout_s, self._look, lane, batch)
+            return
+        for shot in batch.shots:
+            self._answer(shot, unknown_outcome(None))
+        if self._lane is lane:
+            self._lane = None
+            tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
+        # The turn is not over before the thread is; who waits for it is told so.
+        self._writer = tasks.start(self._write_all(), name="hqt_async_db one-shot writes")
+
+    # -- what became of it -------------------------------------------------
+
+    def _settle(self, shot: WriteShot, lane: Lane) -> None:
+        error = shot.error
+        if error is not None:
+            lane.note(error)
+            if lane.is_broken and self._lane is lane:
+                self._lane = None
+                tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
+            if shot.is_in_doubt:
+                error = unknown_outcome(error)
+            elif self._is_closed:
+                error = closed()
+        self._answer(shot, error)
+
+    def _answer(self, shot: WriteShot, error: BaseException | None) -> None:
+        if shot.answered:
+            return
+        shot.answered = True
+        shot.error = error
+        is_unknown = isinstance(error, CommitOutcomeUnknownError)
+        outcome: Outcome = "unknown" if is_unknown else "rolled_back" if error else "committed"
+        self._record(Receipt(outcome, shot.tables))
+        if shot.future is not None and not shot.future.done():
+            shot.future.set_result(None)
+
+    async def _withdraw(self, shot: WriteShot) -> None:
+        """Keep a shot from running; if it runs, wait for its end."""
+        shot.is_unwanted = True
+        if shot.claim():
+            self._answer(shot, asyncio.CancelledError())
+        if self._batch is not None:
+            self._stop_if_unwanted(self._batch)
+        if not shot.answered:
+            shot.future = asyncio.get_running_loop().create_future()
+            await tasks.wait(shot.future, None)
+
+    def _stop_if_unwanted(self, batch: Batch) -> None:
+        """Interrupt what runs, unless a task waits for it or it is being committed."""
+        is_unwanted = all(shot.is_unwanted for shot in batch.shots)
+        if is_unwanted and batch.committing_since is None and self._lane is not None:
+            self._lane.thread.interrupt()

@@ -1,0 +1,153 @@
+"""One-shot calls: each a transaction of its own, its instances detached."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sqlalchemy import inspect
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from hqt_async_db.connection.backends.backend import Mode
+from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.executors import detached
+from hqt_async_db.connection.executors.executors import SessionExecutor
+from hqt_async_db.connection.executors.stored import stored
+from hqt_async_db.connection.executors.streams import RowStream
+from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from sqlalchemy import Delete, Dialect, Executable, Update
+    from sqlalchemy.orm import Mapper
+
+    from hqt_async_db.connection.executors.fetching import Shape
+    from hqt_async_db.connection.manager import DatabaseManager
+
+T = TypeVar("T")
+
+# A deadlock ends at once, unlike a lock that is waited for in vain.
+_DEADLOCK_ATTEMPTS: Final = 5
+_LONGEST_PAUSE_S: Final = 0.05
+
+
+class OneShotExecutor:
+    """Makes each call its own transaction; instances come back detached."""
+
+    is_one_shot = True
+
+    def __init__(self, db: DatabaseManager) -> None:
+        self._db = db
+
+    def dialect_for(self, mapper: Mapper[Any]) -> Dialect:
+        """Return the dialect of the manager, whatever the model."""
+        del mapper
+        return self._db.engine.dialect
+
+    async def fetch(
+        self,
+        statement: Executable,
+        values: Mapping[str, Any] | None = None,
+        *,
+        shape: Shape = "rows",
+    ) -> list[Any]:
+        """Read with one statement, as a read-only session does, without BEGIN."""
+        with suppress(NoWayError):
+            return await self._db.shortcut().fetch(statement, values, shape)
+        async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
+            return await SessionExecutor(session).fetch(statement, values, shape=shape)
+
+    async def write(
+        self,
+        statement: Update | Delete,
+        mapper: Mapper[Any],
+        values: Mapping[str, Any] | None = None,
+        *,
+        is_short: bool = False,
+    ) -> int:
+        """Run one statement and commit."""
+        if len(mapper.tables) == 1:
+            with suppress(NoWayError):
+                shortcut = self._db.shortcut()
+                answer, _ = await shortcut.write(statement, values, joins=is_short)
+                return answer.rowcount
+        async with self._writing() as executor:
+            return await executor.write(statement, mapper, values)
+
+    async def insert(self, instance: Any) -> None:
+        """Insert one row and commit."""
+        with suppress(NoWayError):
+            shortcut = self._db.shortcut()
+            await stored(inspect(instance).mapper).insert(shortcut, instance)
+            return
+        async with self._writing() as executor:
+            await executor.insert(instance)
+
+    async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
+        """Update one row by primary key, sending only what changes.
+
+        The instance itself is touched only once the commit is known, so that
+        an error leaves it as it was.
+        """
+        with suppress(NoWayError):
+            shortcut = self._db.shortcut()
+            await stored(inspect(instance).mapper).update(shortcut, instance, values)
+            return
+        twin = detached.twin_of(instance)
+        async with self._writing() as executor:
+            executor.session.add(twin)
+            await executor.update(twin, detached.pending_values(instance) | dict(values))
+        detached.adopt(instance, twin)
+
+    async def delete(self, instance: Any) -> None:
+        """Delete one row by primary key, in the version that was read."""
+        statement = detached.delete_statement(instance)
+        if not await self.write(statement, inspect(instance).mapper, is_short=True):
+            msg = f"the {type(instance).__name__} was changed or deleted since it was read"
+            raise StaleRecordError(msg)
+
+    async def bulk_insert(
+        self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
+    ) -> list[T]:
+        """Insert all rows in one transaction."""
+        async with self._writing() as executor:
+            return await executor.bulk_insert(model, rows, returning=returning)
+
+    def stream(
+        self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
+    ) -> RowStream[Any]:
+        """Stream from one snapshot, on the read-only pool."""
+        return RowStream(
+            lambda: self._db.open(Mode.SNAPSHOT, "one-shot stream"),
+            statement,
+            values,
+            entities=entities,
+            owns_session=True,
+        )
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[SessionExecutor]:
+        """Read several times from one snapshot."""
+        async with self._db.open(Mode.SNAPSHOT, "one-shot read") as session:
+            yield SessionExecutor(session)
+
+    async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
+        """Work in one transaction, again if it was the victim of a deadlock."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((DeadlockError, SerializationFailureError)),
+            stop=stop_after_attempt(_DEADLOCK_ATTEMPTS),
+            wait=wait_random(max=_LONGEST_PAUSE_S),
+            reraise=True,
+        )
+
+        async def attempt() -> T:
+            async with self._writing() as executor:
+                return await work(executor)
+
+        return await retrying(attempt)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[SessionExecutor]:
+        async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
+            yield SessionExecutor(session)

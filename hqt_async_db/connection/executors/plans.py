@@ -1,0 +1,198 @@
+"""Statements compiled once: how values are bound to them and their rows read.
+
+SQLAlchemy compiles a statement and gives out what prepares its values and
+reads its columns; a plan keeps these, so that a call costs no more than they
+do. What SQLAlchemy does beyond that, for statements that need it, a plan does
+not do: then there is none, and the statement goes the plain way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Delete, Insert, Select, Table, Update
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import LRUCache
+
+from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.executors.readers import reader_of, tuple_reader
+from hqt_async_db.connection.translation.schema import Statement
+from hqt_async_db.errors import HqtDbError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Column, Dialect
+    from sqlalchemy.sql.schema import DefaultGenerator
+
+    from hqt_async_db.connection.executors.fetching import Shape
+    from hqt_async_db.connection.executors.readers import Reader
+
+_MOST_COMPILED: Final = 500
+
+
+class Plan:
+    """One statement, compiled for one dialect.
+
+    Attributes:
+        sql: Its text.
+        reader: What makes something of its rows, None without any.
+        written: What it writes, None for a SELECT.
+        returns: Whether it has a RETURNING.
+    """
+
+    def __init__(
+        self, compiled: SQLCompiler, reader: Reader | None, written: Statement | None
+    ) -> None:
+        processors: Any = compiled._bind_processors  # noqa: SLF001 - no public way to them
+        names = compiled.positiontup or ()
+        self.sql = str(compiled)
+        self.reader = reader
+        self.written = written
+        self.returns = bool(compiled.effective_returning)
+        self._compiled = compiled
+        self._binds = [(name, processors.get(name)) for name in names]
+        self._fixed = {
+            compiled.bind_names[bind]: bind.effective_value
+            for bind in compiled.bind_names
+            if not bind.required
+        }
+        self._defaults = _defaults_of(compiled)
+
+    def values(self, given: Mapping[str, Any], extracted: Sequence[Any] | None) -> dict[str, Any]:
+        """Return the value of each parameter, defaults included.
+
+        Args:
+            given: Values of the statement's named parameters.
+            extracted: Parameters of the very statement, where another one
+                like it was compiled.
+
+        Raises:
+            NoWayError: A default needs more of SQLAlchemy than there is.
+        """
+        if extracted:
+            values: dict[str, Any] = self._compiled.construct_params(  # type: ignore[assignment]  # a dict, documented as a mapping
+                dict(given), extracted_parameters=extracted, escape_names=False, _check=False
+            )
+        else:
+            values = {**self._fixed, **given}
+        for name, default in self._defaults:
+            values[name] = default.arg(_NO_CONTEXT) if default.is_callable else default.arg
+        return values
+
+    def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the parameters for the driver, in their order.
+
+        Raises:
+            InvalidInputError: A value does not fit its column.
+            NoWayError: SQLAlchemy has more to say about what does not fit.
+        """
+        try:
+            return tuple(
+                [
+                    values[name] if process is None else process(values[name])
+                    for name, process in self._binds
+                ]
+            )
+        except HqtDbError:
+            raise
+        except Exception as error:
+            raise NoWayError from error
+
+
+class _NoContext:
+    """Stands for the context that a default may ask for its row."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoWayError(name)
+
+
+_NO_CONTEXT: Final = _NoContext()
+
+
+class Plans:
+    """The plans of one dialect; statements that are alike share one.
+
+    Args:
+        dialect: What they are compiled for; it must know its server.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._compiled: Any = LRUCache(_MOST_COMPILED)
+        self._by_compiled: WeakKeyDictionary[SQLCompiler, dict[Shape, Plan | None]] = (
+            WeakKeyDictionary()
+        )
+        self._by_statement: WeakKeyDictionary[Any, dict[Shape, Plan | None]] = WeakKeyDictionary()
+
+    def of_template(self, statement: Any, shape: Shape) -> Plan | None:
+        """Return the plan of a statement that is kept and used again.
+
+        All that changes from call to call are its named parameters.
+        """
+        plans = self._by_statement.setdefault(statement, {})
+        if shape not in plans:
+            plans[shape] = self._make(statement, statement.compile(dialect=self._dialect), shape)
+        return plans[shape]
+
+    def of(self, statement: Any, shape: Shape) -> tuple[Plan | None, Sequence[Any] | None]:
+        """Return the plan of any statement, and the parameters in it."""
+        compiled, extracted, *_ = statement._compile_w_cache(  # noqa: SLF001 - what SQLAlchemy's own cache is behind
+            self._dialect, compiled_cache=self._compiled, column_keys=[]
+        )
+        plans = self._by_compiled.setdefault(compiled, {})
+        if shape not in plans:
+            plans[shape] = self._make(statement, compiled, shape)
+        return plans[shape], extracted
+
+    def _make(self, statement: Any, compiled: Any, shape: Shape) -> Plan | None:
+        if not _is_plain(statement, compiled):
+            return None
+        written = _written_by(statement)
+        if isinstance(statement, Select):
+            reader = reader_of(statement, compiled, shape, self._dialect)
+            return None if reader is None else Plan(compiled, reader, None)
+        if written is None:
+            return None
+        if not compiled.effective_returning:
+            return Plan(compiled, None, written)
+        reader = tuple_reader(compiled, self._dialect)
+        return None if reader is None else Plan(compiled, reader, written)
+
+
+def _is_plain(statement: Any, compiled: Any) -> bool:
+    """Tell whether to run a statement is to bind its values and send its text."""
+    return (
+        isinstance(compiled, SQLCompiler)
+        and bool(compiled.positional)
+        and not compiled.post_compile_params
+        and not compiled.literal_execute_params
+        and not getattr(statement, "_with_options", ())
+        and all(_is_simple(column.default) for column in compiled.insert_prefetch)
+        and all(_is_simple(column.onupdate) for column in compiled.update_prefetch)
+    )
+
+
+def _is_simple(default: DefaultGenerator | None) -> bool:
+    return default is not None and (default.is_scalar or default.is_callable)
+
+
+def _defaults_of(compiled: SQLCompiler) -> list[tuple[str, Any]]:
+    """Return the columns that Python fills in, by their parameters, and with what."""
+    if not compiled.insert_prefetch and not compiled.update_prefetch:
+        return []
+    name_of: Any = compiled._within_exec_param_key_getter  # noqa: SLF001 - names them as SQLAlchemy does
+    inserted = [(name_of(column), column.default) for column in compiled.insert_prefetch]
+    return inserted + [(name_of(column), column.onupdate) for column in compiled.update_prefetch]
+
+
+def _written_by(statement: Any) -> Statement | None:
+    table: Column[Any] | Any = getattr(statement, "table", None)
+    if not isinstance(table, Table):
+        return None
+    if isinstance(statement, Insert):
+        return Statement(table, "insert")
+    if isinstance(statement, Update):
+        return Statement(table, "update")
+    return Statement(table, "delete") if isinstance(statement, Delete) else None

@@ -1,0 +1,202 @@
+"""From the tuples of a driver to rows, dictionaries and detached instances.
+
+What SQLAlchemy's own result and loading would make of the same tuples, for
+models that need no more than their columns set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sqlalchemy import Boolean, Column, Integer, Row, String, inspect
+from sqlalchemy.engine.result import SimpleResultMetaData
+
+from hqt_async_db.connection.pacing import mapped
+from hqt_async_db.models.types import ColumnType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Dialect, Select
+    from sqlalchemy.orm import Mapper
+    from sqlalchemy.sql.compiler import ResultColumnsEntry, SQLCompiler
+
+    from hqt_async_db.connection.executors.fetching import Shape
+
+    Processor: TypeAlias = "Callable[[Any], Any] | None"
+    Make: TypeAlias = "Callable[[Sequence[Any]], Any]"
+
+# Types whose values can be read without what a driver says of the column.
+_READABLE: Final = (ColumnType, Integer, String, Boolean)
+_EAGER: Final = frozenset({"joined", "subquery", "selectin", "immediate", False})
+
+
+class Reader:
+    """Makes one thing of each tuple, in steps that let other tasks run.
+
+    Attributes:
+        make: What makes it.
+    """
+
+    def __init__(self, make: Make) -> None:
+        self.make = make
+
+    async def read(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return what the rows of a driver become."""
+        return await mapped(self.make, rows)
+
+
+def reader_of(
+    statement: Select[Any], compiled: SQLCompiler, shape: Shape, dialect: Dialect
+) -> Reader | None:
+    """Return the reader of a SELECT's rows, None if only SQLAlchemy can read them."""
+    columns = compiled._result_columns or ()  # noqa: SLF001 - no public way to them
+    processors = _processors_of(columns, dialect)
+    if processors is None:
+        return None
+    if shape in ("instances", "page"):
+        entity = statement.column_descriptions[0]["entity"]
+        make = instance_maker(inspect(entity), columns, processors) if entity else None
+        if make is None:
+            return None
+        return Reader(_paged(make, len(inspect(entity).column_attrs), processors, shape))
+    described = statement.column_descriptions
+    if len(described) != len(columns):
+        return None
+    keys = [str(part["name"]) for part in described]
+    if shape == "dicts":
+        return Reader(_dict_maker(keys, processors))
+    aliases = [
+        (part["expr"], *entry.objects) for part, entry in zip(described, columns, strict=True)
+    ]
+    return Reader(_row_maker(keys, aliases, processors))
+
+
+def tuple_reader(compiled: SQLCompiler, dialect: Dialect) -> Reader | None:
+    """Return the reader of a RETURNING's rows, None if only SQLAlchemy can read them."""
+    processors = _processors_of(compiled._result_columns or (), dialect)  # noqa: SLF001 - as above
+    if processors is None:
+        return None
+
+    def make(row: Sequence[Any]) -> tuple[Any, ...]:
+        pairs = zip(processors, row, strict=True)
+        return tuple([process(value) if process else value for process, value in pairs])
+
+    return Reader(make)
+
+
+def _processors_of(
+    columns: Sequence[ResultColumnsEntry], dialect: Dialect
+) -> list[Processor] | None:
+    if not columns or not all(isinstance(entry.type, _READABLE) for entry in columns):
+        return None
+    return [entry.type.dialect_impl(dialect).result_processor(dialect, None) for entry in columns]
+
+
+def _row_maker(
+    keys: Sequence[str], aliases: Sequence[tuple[Any, ...]], processors: Sequence[Processor]
+) -> Make:
+    parent = SimpleResultMetaData(keys, aliases)
+    indexes = parent._key_to_index  # noqa: SLF001 - as SQLAlchemy's own results do
+    needed: Any = tuple(processors) if any(processors) else None
+
+    def make(row: Sequence[Any]) -> Row[Any]:
+        return Row(parent, needed, indexes, row)
+
+    return make
+
+
+def _dict_maker(keys: Sequence[str], processors: Sequence[Processor]) -> Make:
+    needed = [(key, process) for key, process in zip(keys, processors, strict=True) if process]
+
+    def make(row: Sequence[Any]) -> dict[str, Any]:
+        made = dict(zip(keys, row, strict=True))
+        for key, process in needed:
+            made[key] = process(made[key])
+        return made
+
+    return make
+
+
+def _paged(make: Make, width: int, processors: Sequence[Processor], shape: Shape) -> Make:
+    """Return ``make`` for instances alone, or for pages: instances and what follows them."""
+    if shape == "instances":
+        return make
+    rest = list(enumerate(processors))[width:]
+
+    def make_paged(row: Sequence[Any]) -> tuple[Any, ...]:
+        return (make(row), *(process(row[i]) if process else row[i] for i, process in rest))
+
+    return make_paged
+
+
+def instance_maker(
+    mapper: Mapper[Any], columns: Sequence[ResultColumnsEntry], processors: Sequence[Processor]
+) -> Make | None:
+    """Return what makes a detached, loaded instance of the columns a row begins with.
+
+    None if the model wants more from its loading than that.
+    """
+    keys = _keys_of(mapper, columns)
+    if keys is None or not is_plainly_loaded(mapper):
+        return None
+    needed = [(key, process) for key, process in zip(keys, processors, strict=False) if process]
+    finish = finisher(mapper)
+    new = mapper.class_manager.new_instance
+
+    def make(row: Sequence[Any]) -> Any:
+        instance = new()
+        values = instance.__dict__
+        values.update(zip(keys, row, strict=False))
+        for key, process in needed:
+            values[key] = process(values[key])
+        finish(instance)
+        return instance
+
+    return make
+
+
+def finisher(mapper: Mapper[Any]) -> Callable[[Any], None]:
+    """Return what makes an instance whose columns are set a stored, detached one."""
+    manager = mapper.class_manager
+    loaded = manager.dispatch.load
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    kind, _, token = mapper.identity_key_from_primary_key((0,) * len(names))
+
+    def finish(instance: Any) -> None:
+        state, values = instance._sa_instance_state, instance.__dict__  # noqa: SLF001 - its documented name
+        state.key = (kind, tuple([values[name] for name in names]), token)
+        if loaded:
+            loaded(state, None)
+        if state.modified:
+            state._commit_all(values)  # noqa: SLF001 - what SQLAlchemy does after a flush
+
+    return finish
+
+
+def _keys_of(mapper: Mapper[Any], columns: Sequence[ResultColumnsEntry]) -> list[str] | None:
+    """Return the attribute names of the columns that a row begins with."""
+    keys: list[str] = []
+    for entry in columns[: len(mapper.column_attrs)]:
+        own = [part for part in entry.objects if isinstance(part, Column)]
+        prop = mapper._columntoproperty.get(own[0]) if own else None  # noqa: SLF001 - the public one raises
+        if prop is None:
+            return None
+        keys.append(prop.key)
+    return keys if set(keys) == set(mapper.column_attrs.keys()) else None
+
+
+def is_plainly_loaded(mapper: Mapper[Any]) -> bool:
+    """Tell whether to load an instance is to set its columns, and no more."""
+    listeners = mapper.class_manager.dispatch.load
+    return (
+        mapper.inherits is None
+        and mapper.polymorphic_on is None
+        and len(mapper.tables) == 1
+        and not mapper.composites
+        and all(len(p.columns) == 1 and not p.deferred for p in mapper.column_attrs)
+        and all(isinstance(p.columns[0], Column) for p in mapper.column_attrs)
+        and not any(relationship.lazy in _EAGER for relationship in mapper.relationships)
+        # Those that make JSON report its changes need no context.
+        and all(listener.__module__ == "sqlalchemy.ext.mutable" for listener in listeners)
+    )

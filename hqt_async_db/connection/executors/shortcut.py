@@ -1,0 +1,137 @@
+"""One-shot statements past SQLAlchemy's execution: the one place that decides.
+
+A statement takes the shortcut if there is a plan for it, if the backend has a
+direct way to its driver, and if nobody watches statements on their way
+through SQLAlchemy (echo, event listeners). If not, NoWayError sends it the
+plain way, through a session, which does the same and is the measure of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.connection.backends.backend import Role
+from hqt_async_db.connection.backends.direct import NoWayError, Write
+from hqt_async_db.connection.executors.plans import Plans
+from hqt_async_db.connection.executors.watching import Watch
+from hqt_async_db.connection.translation.translate import translate_direct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from hqt_async_db.connection.backends.direct import Answer, Direct
+    from hqt_async_db.connection.executors.fetching import Shape
+    from hqt_async_db.connection.executors.plans import Plan
+
+
+class Shortcut:
+    """The direct way of one database, with the plans of its statements.
+
+    Args:
+        direct: The backend's way to its driver.
+        engines: The engines beside it, by role, complete with our listeners.
+    """
+
+    def __init__(self, direct: Direct, engines: Mapping[Role, AsyncEngine]) -> None:
+        self._direct = direct
+        self._engine = engines[Role.WRITE].sync_engine
+        self._watches = {role: Watch(engine.sync_engine) for role, engine in engines.items()}
+        self._plans: Plans | None = None
+
+    async def fetch(
+        self, statement: Any, values: Mapping[str, Any] | None, shape: Shape
+    ) -> list[Any]:
+        """Return all rows of a SELECT.
+
+        Args:
+            statement: The SELECT.
+            values: Its named parameters if it is kept as a template; None for
+                a statement made for this call.
+            shape: What to make of the rows.
+
+        Raises:
+            NoWayError: It must go the plain way; nothing was run.
+        """
+        plan, given = await self._planned(Role.READ, statement, values, shape)
+        if plan.reader is None:
+            raise NoWayError
+        try:
+            rows = await self._direct.read(plan.sql, plan.bound(given))
+        except Exception as error:  # noqa: BLE001 - raised below, as ours
+            failure = self._failure(error, plan, given)
+        else:
+            return await plan.reader.read(rows)
+        raise failure  # here, so that the driver's is not in its chain
+
+    async def write(
+        self, statement: Any, values: Mapping[str, Any] | None = None, *, joins: bool = False
+    ) -> tuple[Answer, dict[str, Any]]:
+        """Run one INSERT, UPDATE or DELETE and commit.
+
+        Args:
+            statement: The statement.
+            values: As for :meth:`fetch`.
+            joins: Whether it is short; see :class:`Direct`.
+
+        Returns:
+            What it returned, and the values of its parameters, defaults
+            included.
+
+        Raises:
+            NoWayError: It must go the plain way; nothing was run.
+        """
+        plan, given = await self._planned(Role.WRITE, statement, values, "rows")
+        if plan.written is None:
+            raise NoWayError
+        write = Write(
+            sql=plan.sql,
+            parameters=plan.bound(given),
+            tables=frozenset({plan.written.table.name}),
+            explain=lambda error: self._failure(error, plan, given),
+            returns=plan.returns,
+            joins=joins,
+        )
+        try:
+            answer = await self._direct.write(write)
+        except Exception as error:  # noqa: BLE001 - raised below, as ours
+            failure = write.explain(error)
+        else:
+            if plan.reader is not None:
+                answer.rows = await plan.reader.read(answer.rows)
+            return answer, given
+        raise failure  # as above
+
+    async def close(self) -> None:
+        """End."""
+        await self._direct.close()
+
+    async def _planned(
+        self, role: Role, statement: Any, values: Mapping[str, Any] | None, shape: Shape
+    ) -> tuple[Plan, dict[str, Any]]:
+        """Return a statement's plan and the values of all its parameters."""
+        if self._watches.get(role, self._watches[Role.WRITE]).is_on():
+            raise NoWayError
+        plans = self._plans
+        if plans is None:
+            await self._direct.ready()
+            plans = self._plans = Plans(self._engine.dialect)
+        extracted = None
+        if values is None:
+            plan, extracted = plans.of(statement, shape)
+        else:
+            plan = plans.of_template(statement, shape)
+        if plan is None:
+            raise NoWayError
+        return plan, plan.values(values or {}, extracted)
+
+    def _failure(self, error: BaseException, plan: Plan, given: Mapping[str, Any]) -> BaseException:
+        if isinstance(error, NoWayError):
+            return error
+        written = plan.written
+        if written is not None:
+            names = {name for name, value in given.items() if value is not None}
+            written = replace(written, given=frozenset(names))
+        return translate_direct(error, written, self._engine.url)

@@ -1,0 +1,70 @@
+"""Driver connections lent from a pool, for one statement at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy.util.concurrency import greenlet_spawn
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.translation.translate import leaves_connection_usable
+from hqt_async_db.connection.usage import Usage, current_usage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+
+class Lent:
+    """An ``async with`` block that has a connection of a pool.
+
+    It goes back at the end; after a cancellation, or an error that says
+    nothing good about it, it is closed instead.
+
+    Args:
+        pool: The pool.
+        purpose: What for, in messages about the pool.
+    """
+
+    def __init__(self, pool: Pool, purpose: str) -> None:
+        self._pool = pool
+        self._purpose = purpose
+        self._is_spent = False
+        self._pooled: PoolProxiedConnection
+
+    async def __aenter__(self) -> Self:
+        """Take a connection; raises what the pool raises."""
+        token = current_usage.set(Usage(self._purpose))
+        try:
+            self._pooled = await greenlet_spawn(self._pool.connect)
+        finally:
+            current_usage.reset(token)
+        return self
+
+    @property
+    def adapted(self) -> Any:
+        """Return the connection as SQLAlchemy's dialects see it."""
+        return self._pooled.dbapi_connection
+
+    @property
+    def driver(self) -> Any:
+        """Return the driver's own connection."""
+        return self._pooled.driver_connection
+
+    def spend(self) -> None:
+        """Have the connection closed at the end, whatever happens."""
+        self._is_spent = True
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the connection back, or close it."""
+        if self._is_spent or (error is not None and not leaves_connection_usable(error)):
+            closing = greenlet_spawn(self._pooled.invalidate)
+            await tasks.finish(closing, name="hqt_async_db close connection")
+            return
+        await greenlet_spawn(self._pooled.close)

@@ -1,0 +1,55 @@
+"""Who may use a manager: one process, one event loop, until it is disposed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from hqt_async_db.errors import DatabaseClosedError
+
+
+class Ownership:
+    """The process and the loop that a manager belongs to.
+
+    The process is the one that made it, the loop the one that used it first.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._is_over = False
+
+    def end(self) -> bool:
+        """Refuse every later use; tell whether there is anything to close here."""
+        if self._is_over or self._pid != os.getpid():
+            return False
+        self._is_over = True
+        return True
+
+    @property
+    def is_of_another_loop(self) -> bool:
+        """Tell whether another loop than the running one has used it."""
+        return self._loop not in (None, asyncio.get_running_loop())
+
+    def check(self) -> None:
+        """Refuse a use that could only hang or corrupt.
+
+        Raises:
+            DatabaseClosedError: The manager was disposed, this is a child
+                process, or another event loop is running.
+        """
+        if self._is_over:
+            msg = "this DatabaseManager was disposed; make a new one"
+            raise DatabaseClosedError(msg)
+        if self._pid != os.getpid():
+            msg = "this DatabaseManager was made before a fork; make one in the child process"
+            raise DatabaseClosedError(msg)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            msg = "this DatabaseManager belongs to another event loop; make one per loop"
+            raise DatabaseClosedError(msg)
