@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy.util.concurrency import greenlet_spawn
-
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
 from hqt_async_db.connection.usage import Usage, current_usage
 
@@ -37,7 +36,7 @@ class Lent:
         """Take a connection; raises what the pool raises."""
         token = current_usage.set(Usage(self._purpose))
         try:
-            self._pooled = await greenlet_spawn(self._pool.connect)
+            self._pooled = await spawn(self._pool.connect)
         finally:
             current_usage.reset(token)
         return self
@@ -64,7 +63,7 @@ class Lent:
     ) -> None:
         """Give the connection back, or close it."""
         if self._is_spent or (error is not None and not leaves_connection_usable(error)):
-            closing = greenlet_spawn(self._pooled.invalidate)
+            closing = spawn(self._pooled.invalidate)
             await tasks.finish(closing, name="hqt_async_db close connection")
             return
-        await greenlet_spawn(self._pooled.close)
+        await spawn(self._pooled.close)

@@ -9,10 +9,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import MetaData, text
-from sqlalchemy.orm import configure_mappers
 
 from hqt_async_db import migrations
-from hqt_async_db.connection import tasks, urls
+from hqt_async_db.connection import tasks, urls, warming
 from hqt_async_db.connection.backends.backend import Mode, Role
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.engines import Engines
@@ -24,7 +23,6 @@ from hqt_async_db.connection.sessions.scoped import ScopedSessions
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import InvalidInputError
-from hqt_async_db.models import Base
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -330,13 +328,7 @@ class DatabaseManager:
         connection of the writing pool; the schema must exist. Configuring
         the mappers keeps the loop busy for some 50 ms, so call it first.
         """
-        configure_mappers()
-        async with self.open(Mode.DEFAULT, "warm-up") as session:
-            await session.execute(text("SELECT 1"))
-        async with self.open(Mode.READ_ONLY, "warm-up") as session:
-            for mapper in Base.registry.mappers:
-                if mapper.class_.__module__.startswith(Base.__module__.rpartition(".")[0]):
-                    await session.get(mapper.class_, 0)
+        await warming.warm_up(self)
 
     async def dispose(self) -> None:
         """Close every connection, wait for what is on its way, and end.
@@ -367,6 +359,8 @@ class DatabaseManager:
             commit_timeout_s=self._options.commit_timeout_s,
             record=self._record,
             purpose=purpose,
+            shortcut=self._shortcut,
+            reads_stand_alone=mode in (Mode.DEFAULT, Mode.READ_ONLY),
         )
         self._sessions.add(session)
         return session

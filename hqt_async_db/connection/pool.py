@@ -7,9 +7,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
-from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.usage import Usage, current_loop, current_task, usage_here
 from hqt_async_db.errors import NestedSessionError, PoolTimeoutError
 
@@ -35,7 +36,7 @@ class _OwningPool(Pool):
         if not in_greenlet():
             super()._close_connection(connection, terminate=terminate)
             return
-        closing = greenlet_spawn(super()._close_connection, connection, terminate=terminate)
+        closing = spawn(super()._close_connection, connection, terminate=terminate)
         try:
             await_(
                 tasks.finish(
@@ -77,7 +78,7 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
     async def _close_idle(self) -> None:
         """Close them at once: each takes its time where the server is frozen."""
         idle = [self._pool.get_nowait() for _ in range(self.checkedin())]
-        await asyncio.gather(*(greenlet_spawn(record.close) for record in idle))
+        await asyncio.gather(*(spawn(record.close) for record in idle))
 
     @property
     def _is_unlimited(self) -> bool:

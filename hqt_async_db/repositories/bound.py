@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 from sqlalchemy import inspect
@@ -62,12 +63,12 @@ class Bound(Generic[ModelT]):
             self._given_model = model
         return model
 
-    @property
+    @cached_property
     def _mapper(self) -> Mapper[Any]:
         mapper: Mapper[Any] = inspect(self.model)
         return mapper
 
-    @property
+    @cached_property
     def _dialect(self) -> Dialect:
         return self._executor.dialect_for(self._mapper)
 

@@ -17,7 +17,7 @@ from hqt_async_db.repositories.selects import (
     Parts,
     Prepared,
     Target,
-    key_filters,
+    prepare_by_key,
     prepare_select,
 )
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.streams import RowStream
 
-_UNSORTED: Final = Parts(is_sorted=False)
 _TWO: Final = Parts(is_sorted=False, limit=2)
 _ANY: Final = Parts(KEYS, is_sorted=False, limit=1)
 _COUNT: Final = Parts(COUNT, is_sorted=False)
@@ -56,7 +55,7 @@ class Reads(Bound[ModelT]):
         Raises:
             InvalidInputError: The key does not fit the model; nothing ran.
         """
-        prepared = self._prepared(_UNSORTED, (), key_filters(self.model, entity_id))
+        prepared = prepare_by_key(self.model, self._dialect, entity_id)
         found = await self._instances(prepared, load=load, for_update=for_update)
         return found[0] if found else None
 

@@ -82,6 +82,9 @@ class Parts(NamedTuple):
     offset: Any = None
 
 
+_UNSORTED: Final = Parts(is_sorted=False)
+
+
 def prepare_select(
     model: type[Any],
     dialect: Dialect,
@@ -115,25 +118,30 @@ def prepare_select(
     return _kept_select(model, dialect, shape, nulls), values
 
 
-def prepare_delete(model: type[Any], dialect: Dialect, filters: Mapping[str, Any]) -> Prepared:
-    """Return the DELETE of the rows with these values, which are no collections."""
-    return _kept_delete(model, dialect, tuple(filters)), _values(model, filters, dialect)
-
-
-def key_filters(model: type[Any], entity_id: Any) -> dict[str, Any]:
-    """Return the filters for one primary key, a tuple for a composite one.
+def prepare_by_key(model: type[Any], dialect: Dialect, entity_id: Any) -> Prepared:
+    """Return the SELECT of the row with a primary key, a tuple for a composite one.
 
     Raises:
         InvalidInputError: The key does not fit the model.
     """
-    names = _key_names(model)
+    statement = _kept_select(model, dialect, _UNSORTED, _key_names(model))
+    return statement, _key_values(model, dialect, entity_id)
+
+
+def prepare_delete(model: type[Any], dialect: Dialect, entity_id: Any) -> Prepared:
+    """Return the DELETE of the row with a primary key; as :func:`prepare_by_key`."""
+    return _kept_delete(model, dialect), _key_values(model, dialect, entity_id)
+
+
+def _key_values(model: type[Any], dialect: Dialect, entity_id: Any) -> dict[str, Any]:
+    checks = _key_checks(model, dialect)
     values = entity_id if isinstance(entity_id, tuple) else (entity_id,)
     unfit = any(value is None or isinstance(value, list | set | dict) for value in values)
-    if unfit or len(values) != len(names):
-        listed = ", ".join(names)
+    if unfit or len(values) != len(checks):
+        listed = ", ".join([name for name, _ in _key_names(model)])
         msg = f"the primary key of {model.__name__} is ({listed}); give a value for each"
         raise InvalidInputError(msg, field=listed)
-    return dict(zip(names, values, strict=True))
+    return {name: check(value) for (name, check), value in zip(checks, values, strict=True)}
 
 
 def _is_of_names(parts: Any) -> bool:
@@ -161,8 +169,15 @@ def _checker(model: type[Any], name: str, dialect: Dialect) -> Callable[[Any], A
 
 
 @_kept
-def _key_names(model: type[Any]) -> list[str]:
-    return [attribute.key for attribute in primary_key_of(model)]
+def _key_names(model: type[Any]) -> tuple[tuple[str, bool], ...]:
+    """Return the names of the primary key, none of which is for NULL."""
+    return tuple([(attribute.key, False) for attribute in primary_key_of(model)])
+
+
+@_kept
+def _key_checks(model: type[Any], dialect: Dialect) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """Return the parameters of the primary key, and what turns values into its own."""
+    return tuple([(_VALUE + key.key, checker_of(key, dialect)) for key in primary_key_of(model)])
 
 
 @_kept
@@ -180,8 +195,8 @@ def _kept_select(
 
 
 @_kept
-def _kept_delete(model: type[Any], dialect: Dialect, names: tuple[str, ...]) -> Delete:
-    filters: dict[str, Any] = {name: bindparam(_VALUE + name) for name in names}
+def _kept_delete(model: type[Any], dialect: Dialect) -> Delete:
+    filters: dict[str, Any] = {name: bindparam(_VALUE + name) for name, _ in _key_names(model)}
     return delete(model).where(*criteria_of(model, (), filters, dialect))
 
 

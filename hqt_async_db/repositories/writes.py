@@ -14,7 +14,7 @@ from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRe
 from hqt_async_db.models import validate_values
 from hqt_async_db.models.validation import is_sql
 from hqt_async_db.repositories.bound import Bound, ModelT
-from hqt_async_db.repositories.selects import key_filters, prepare_delete
+from hqt_async_db.repositories.selects import prepare_delete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,7 @@ class Writes(Bound[ModelT]):
 
         One DELETE.
         """
-        filters = key_filters(self.model, entity_id)
-        statement, values = prepare_delete(self.model, self._dialect, filters)
+        statement, values = prepare_delete(self.model, self._dialect, entity_id)
         return await self._executor.write(statement, self._mapper, values, is_short=True) > 0
 
     async def get_or_create(

@@ -52,6 +52,10 @@ class AsyncpgDirect:
         except Exception as error:
             raise NoWayError from error
 
+    async def warm_up(self) -> None:
+        """Do nothing more: the pools are warmed up as such."""
+        await self.ready()
+
     async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
         """Return all rows of a SELECT, in one round trip."""
         if _lifts_read_only(sql):

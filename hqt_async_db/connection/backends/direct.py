@@ -65,6 +65,13 @@ class Direct(Protocol):
             NoWayError: There is no connection to be had.
         """
 
+    async def warm_up(self) -> None:
+        """Open what the first calls would have to open.
+
+        Raises:
+            NoWayError: There is no connection to be had.
+        """
+
     async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
         """Return all rows of a SELECT; the database itself refuses writes.
 

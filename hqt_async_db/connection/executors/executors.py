@@ -7,15 +7,17 @@ own and returns detached instances. Faster paths arrive behind this seam.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import inspect
 
+from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import instances
 from hqt_async_db.connection.executors.bulk import insert_rows
 from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.executors.streams import RowStream
+from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Delete, Dialect, Executable, Update
     from sqlalchemy.ext.asyncio import AsyncSession
-    from sqlalchemy.orm import Mapper, Session
+    from sqlalchemy.orm import Mapper
+    from sqlalchemy.orm import Session as SyncSession
 
     from hqt_async_db.connection.executors.fetching import Shape
 
@@ -118,6 +121,9 @@ class SessionExecutor:
         shape: Shape = "rows",
     ) -> list[Any]:
         """Return all rows; pending changes are flushed first."""
+        if isinstance(self.session, Session):
+            with suppress(NoWayError):
+                return await self.session.read(statement, values, shape)
         with translated():
             return await fetch(self.session, statement, values, shape=shape)
 
@@ -199,6 +205,6 @@ class SessionExecutor:
             return await work(self)
 
 
-def _add(session: Session, instance: object) -> None:
+def _add(session: SyncSession, instance: object) -> None:
     session.add(instance)
     session.flush()

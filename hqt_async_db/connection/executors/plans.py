@@ -169,6 +169,8 @@ def _is_plain(statement: Any, compiled: Any) -> bool:
         and not compiled.post_compile_params
         and not compiled.literal_execute_params
         and not getattr(statement, "_with_options", ())
+        and getattr(statement, "_for_update_arg", None) is None
+        and not statement.get_execution_options()
         and all(_is_simple(column.default) for column in compiled.insert_prefetch)
         and all(_is_simple(column.onupdate) for column in compiled.update_prefetch)
     )

@@ -18,13 +18,16 @@ from hqt_async_db.connection.executors.watching import Watch
 from hqt_async_db.connection.translation.translate import translate_direct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import TypeAlias
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.direct import Answer, Direct
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
+
+    Run: TypeAlias = "Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]"
 
 
 class Shortcut:
@@ -42,7 +45,11 @@ class Shortcut:
         self._plans: Plans | None = None
 
     async def fetch(
-        self, statement: Any, values: Mapping[str, Any] | None, shape: Shape
+        self,
+        statement: Any,
+        values: Mapping[str, Any] | None,
+        shape: Shape,
+        run: Run | None = None,
     ) -> list[Any]:
         """Return all rows of a SELECT.
 
@@ -51,6 +58,7 @@ class Shortcut:
             values: Its named parameters if it is kept as a template; None for
                 a statement made for this call.
             shape: What to make of the rows.
+            run: Runs it, in a transaction; None runs it alone.
 
         Raises:
             NoWayError: It must go the plain way; nothing was run.
@@ -59,7 +67,7 @@ class Shortcut:
         if plan.reader is None:
             raise NoWayError
         try:
-            rows = await self._direct.read(plan.sql, plan.bound(given))
+            rows = await (run or self._direct.read)(plan.sql, plan.bound(given))
         except Exception as error:  # noqa: BLE001 - raised below, as ours
             failure = self._failure(error, plan, given)
         else:
@@ -103,6 +111,14 @@ class Shortcut:
                 answer.rows = await plan.reader.read(answer.rows)
             return answer, given
         raise failure  # as above
+
+    async def warm_up(self) -> None:
+        """Open the connections that one-shot calls will need.
+
+        Raises:
+            NoWayError: There is none to be had.
+        """
+        await self._direct.warm_up()
 
     async def close(self) -> None:
         """End."""

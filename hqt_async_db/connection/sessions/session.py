@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
-from sqlalchemy.orm import Session as SyncSession
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.greenlets import spawn
+from hqt_async_db.connection.sessions import reading
 from hqt_async_db.connection.sessions.occupancy import Occupancy
 from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
+from hqt_async_db.connection.sessions.tracked import TrackedSession
 from hqt_async_db.connection.sessions.transaction import Outcome, Receipt, commit
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.connection.usage import Usage
 from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError, SessionInUseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import (
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
         AsyncResult,
         AsyncScalarResult,
     )
-    from sqlalchemy.orm import ORMExecuteState
+
+    from hqt_async_db.connection.executors.fetching import Shape
+    from hqt_async_db.connection.executors.shortcut import Shortcut
 
 _log = logging.getLogger("hqt_async_db")
 
@@ -39,22 +43,13 @@ _GUARDED: Final = (
     "delete_all",
     "execute",
     "flush",
-    "get",
     "get_one",
     "merge",
     "merge_all",
     "refresh",
-    "run_sync",
     "scalar",
     "scalars",
 )
-
-
-class _SyncSession(SyncSession):
-    """The synchronous half of a Session; knows what the transaction wrote."""
-
-    written_tables: set[str]
-    has_written: bool
 
 
 class Session(AsyncSession):
@@ -65,14 +60,17 @@ class Session(AsyncSession):
     after the commit (``expire_on_commit=False``).
 
     Attributes:
+        shortcut: The way of reads past SQLAlchemy's execution, if there is one.
+        reads_stand_alone: Whether a read before the first statement of a
+            transaction may run outside of it.
         receipt: What became of the last transaction, None before its end.
         has_committed: Whether any of its transactions wrote and committed,
             or may have.
     """
 
-    sync_session: _SyncSession
+    sync_session: TrackedSession
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs of its manager
         self,
         engine: AsyncEngine,
         *,
@@ -80,8 +78,10 @@ class Session(AsyncSession):
         commit_timeout_s: float,
         record: Callable[[Receipt], None],
         purpose: str = "session",
+        shortcut: Shortcut | None = None,
+        reads_stand_alone: bool = False,
     ) -> None:
-        super().__init__(engine, sync_session_class=_SyncSession, expire_on_commit=False)
+        super().__init__(engine, sync_session_class=TrackedSession, expire_on_commit=False)
         self.sync_session.written_tables = set()
         self.sync_session.has_written = False
         self._url = engine.url
@@ -91,6 +91,8 @@ class Session(AsyncSession):
         self._occupancy = Occupancy(Usage(purpose))
         self._is_given_up = False
         self._is_over = False
+        self.shortcut = shortcut
+        self.reads_stand_alone = reads_stand_alone
         self.receipt: Receipt | None = None
         self.has_committed = False
 
@@ -198,6 +200,13 @@ class Session(AsyncSession):
         with self.used():
             self.sync_session.has_written = True
             return await super().connection(*arguments, **keywords)
+
+    async def read(
+        self, statement: Any, values: Mapping[str, Any] | None, shape: Shape
+    ) -> list[Any]:
+        """Read as :func:`reading.read` does."""
+        with self.used():
+            return await reading.read(self, statement, values, shape)
 
     async def stream(self, statement: Any, *arguments: Any, **keywords: Any) -> AsyncResult[Any]:
         """Run a statement whose rows are fetched as they are read.
@@ -334,21 +343,19 @@ for _name in _GUARDED:
     setattr(Session, _name, _guard(_name))
 
 
-@event.listens_for(_SyncSession, "do_orm_execute")
-def _note_statement(state: ORMExecuteState) -> None:
-    """Remember that something may be written, and the table where it is known."""
-    if state.is_select:
-        return
-    session = cast("_SyncSession", state.session)
-    session.has_written = True
-    table = getattr(state.statement, "table", None)
-    if table is not None:
-        session.written_tables.add(table.name)
+async def _get(self: Session, entity: Any, ident: Any, **options: Any) -> Any:
+    with self.used():
+        if not options:
+            with contextlib.suppress(NoWayError):
+                return await reading.get(self, entity, ident)
+        return await AsyncSession.get(self, entity, ident, **options)
 
 
-@event.listens_for(_SyncSession, "before_flush")
-def _note_flush(session: _SyncSession, *_: object) -> None:
-    """Remember the tables of the objects that are about to be written."""
-    session.has_written = True
-    for instance in (*session.new, *session.dirty, *session.deleted):
-        session.written_tables.add(instance.__mapper__.local_table.name)
+async def _run_sync(self: Session, fn: Any, *arguments: Any, **keywords: Any) -> Any:
+    with self.used():
+        return await spawn(fn, self.sync_session, *arguments, **keywords)
+
+
+for _ours in (_get, _run_sync):
+    _name = _ours.__name__.removeprefix("_")
+    setattr(Session, _name, functools.wraps(getattr(AsyncSession, _name))(_ours))

@@ -216,6 +216,12 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         """Run a statement, in the transaction that it needs, in one hop."""
         self._await(self._run(call, writes=writes))
 
+    async def read_directly(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        """Run a SELECT without SQLAlchemy, in one hop, and return its rows."""
+        call = Call(sql, parameters)
+        await self._run(call, writes=False)
+        return call.rows
+
     def fetch(self, stream: Call, size: int) -> Sequence[Any]:
         """Fetch rows of a stream in one hop; none once it was read to its end.
 

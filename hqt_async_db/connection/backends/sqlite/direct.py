@@ -57,6 +57,10 @@ class FileDirect:
         """Open a connection, so that the dialect knows SQLite's version."""
         await self._reads.open()
 
+    async def warm_up(self) -> None:
+        """Open a connection to read and one to write."""
+        await asyncio.gather(self._reads.open(), self._writes.open())
+
     async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
         return await self._reads.read(sql, parameters)

@@ -11,10 +11,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.util.concurrency import greenlet_spawn
-
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.errors import DatabaseClosedError
 
 if TYPE_CHECKING:
@@ -114,9 +113,7 @@ class Lane:
 
     async def close(self) -> None:
         """Interrupt what runs, and close the connection."""
-        await tasks.finish(
-            greenlet_spawn(self._pooled.invalidate), name="hqt_async_db close SQLite lane"
-        )
+        await tasks.finish(spawn(self._pooled.invalidate), name="hqt_async_db close SQLite lane")
 
 
 class LaneMaker:
@@ -153,7 +150,7 @@ class LaneMaker:
 
     async def _open(self) -> Lane:
         try:
-            lane = Lane(await greenlet_spawn(self._pool.connect))
+            lane = Lane(await spawn(self._pool.connect))
         except Exception as error:
             raise NoWayError from error
         finally:

@@ -44,6 +44,10 @@ class MemoryDirect:
         except Exception as error:
             raise NoWayError from error
 
+    async def warm_up(self) -> None:
+        """Do nothing more: the pools are warmed up as such."""
+        await self.ready()
+
     async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
         async with Lent(self._pool, "one-shot read") as lent:

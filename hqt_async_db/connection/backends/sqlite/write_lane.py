@@ -65,6 +65,11 @@ class WriteLane:
         self._writer: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    async def open(self) -> None:
+        """Open the connection, if it is not."""
+        if self._lane is None:
+            await self._maker.lane()
+
     async def write(self, shot: WriteShot) -> None:
         """Run a statement and commit; cancelled, what became of it is known first.
 
