@@ -40,14 +40,19 @@ async def mapped(make: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
     Cheaper than :func:`paced` where there is nothing to await in between.
     """
+    return await in_pieces(lambda piece: [make(item) for item in piece], items)
+
+
+async def in_pieces(make: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R]:
+    """Return what ``make`` makes of pieces that take it half a millisecond each."""
     size = _FIRST_PIECE
     if len(items) <= size:
-        return [make(item) for item in items]
+        return make(items)
     made: list[R] = []
     start = 0
     while True:
         began = perf_counter()
-        made += [make(item) for item in items[start : start + size]]
+        made += make(items[start : start + size])
         start += size
         if start >= len(items):
             return made

@@ -211,6 +211,9 @@ class Writes(Bound[ModelT]):
             InvalidInputError: A row is refused; ``field`` says which column,
                 the message which row. Nothing ran.
         """
+        rows = await _listed(rows)
+        if rows and not returning and await self._executor.insert_unchecked(self._mapper, rows):
+            return len(rows)
         checked = await self._checked_rows(rows)
         if not checked:
             return [] if returning else 0
@@ -263,9 +266,7 @@ class Writes(Bound[ModelT]):
         )
 
     async def _checked_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
-            msg = f"rows must be an iterable of dictionaries, not {type(rows).__name__}"
-            raise InvalidInputError(msg, field="rows")
+        rows = await _listed(rows)
         checked: list[dict[str, Any]] = []
         async for row in paced(rows):
             try:
@@ -290,6 +291,14 @@ class Writes(Bound[ModelT]):
         if not isinstance(instance, self.model):
             msg = f"expected a {self.model.__name__}, not {type(instance).__name__}"
             raise InvalidInputError(msg, field="instance")
+
+
+async def _listed(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows as a list, which is read more than once."""
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+        msg = f"rows must be an iterable of dictionaries, not {type(rows).__name__}"
+        raise InvalidInputError(msg, field="rows")
+    return rows if isinstance(rows, list) else [row async for row in paced(rows)]
 
 
 def _refuse_expressions(row: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import Answer, NoWayError, Write
+from hqt_async_db.connection.backends.direct import Answer, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.read_only import lifts_read_only
 from hqt_async_db.connection.lending import Lent
 from hqt_async_db.connection.sessions.transaction import commit
@@ -100,6 +100,41 @@ class AsyncpgDirect:
             )
         return answer
 
+    async def insert(self, rows: Rows) -> None:
+        """Copy many rows in one transaction; its COMMIT stands apart."""
+        names = [column.name for column in rows.columns]
+        async with Lent(self._engines[Role.WRITE].pool, "one-shot write") as lent:
+            transaction = lent.driver.transaction()
+            try:
+                await transaction.start()
+                await lent.driver.copy_records_to_table(
+                    rows.table.name,
+                    schema_name=rows.table.schema,
+                    columns=names,
+                    records=rows.values,
+                )
+            except BaseException as error:
+                lent.spend()  # which rolls back
+                if _is_of_encoding(error):
+                    raise NoWayError from error
+                raise
+            await commit(
+                transaction.commit,
+                tables=frozenset({rows.table.name}),
+                timeout_s=self._options.commit_timeout_s,
+                record=self._record,
+                owner=self,
+                explain=rows.explain,
+            )
+
     async def close(self) -> None:
         """Wait for commits; the engines close the connections."""
         await tasks.drain(self)
+
+
+def _is_of_encoding(error: BaseException) -> bool:
+    """Tell whether asyncpg could not encode a value, so that nothing was sent of it."""
+    import asyncpg  # noqa: PLC0415 - only what is used
+
+    own = asyncpg.exceptions.DataError, TypeError, ValueError, OverflowError
+    return isinstance(error, own) and getattr(error, "sqlstate", None) in (None, "22000")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlalchemy import Column, Table
+
 
 class NoWayError(Exception):
     """A direct connection cannot be had: go through a session, which says why."""
@@ -40,6 +42,25 @@ class Write:
     returns: bool = False
     many: bool = False
     joins: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Rows:
+    """Many new rows of one table, all or none.
+
+    Attributes:
+        sql: Their INSERT.
+        table: The table.
+        columns: Its columns, in the order of the values.
+        values: What the driver takes for each row.
+        explain: As for :class:`Write`.
+    """
+
+    sql: str
+    table: Table
+    columns: Sequence[Column[Any]]
+    values: Sequence[tuple[Any, ...]]
+    explain: Callable[[BaseException], BaseException]
 
 
 @dataclass(slots=True)
@@ -88,6 +109,9 @@ class Direct(Protocol):
             CommitOutcomeUnknownError: It may have been committed.
             Exception: What the driver raised, or an error of ours.
         """
+
+    async def insert(self, rows: Rows) -> None:
+        """Insert many rows in one transaction and commit; as :meth:`write`."""
 
     async def close(self) -> None:
         """End; statements on their way raise DatabaseClosedError."""

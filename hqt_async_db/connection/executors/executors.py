@@ -84,6 +84,16 @@ class Executor(Protocol):
     async def delete(self, instance: Any) -> None:
         """Delete the row of an instance."""
 
+    async def insert_unchecked(
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Insert rows that nobody has checked, if that can be done at once.
+
+        Returns:
+            Whether it was done; if not, nothing was run, perhaps because a
+            row does not fit.
+        """
+
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
     ) -> list[T]:
@@ -176,6 +186,13 @@ class SessionExecutor:
         instances.require_own(self.session, instance)
         with translated():
             await instances.delete_one(self.session, instance)
+
+    async def insert_unchecked(
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Return False: in a session the rows go through SQLAlchemy."""
+        del mapper, rows
+        return False
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool

@@ -107,6 +107,16 @@ class OneShotExecutor:
             msg = f"the {type(instance).__name__} was changed or deleted since it was read"
             raise StaleRecordError(msg)
 
+    async def insert_unchecked(
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Insert rows with one statement, which prepares them column by column."""
+        if stored(mapper).is_plain:
+            with suppress(NoWayError):
+                await self._db.shortcut().insert_many(mapper, rows)
+                return True
+        return False
+
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
     ) -> list[T]:

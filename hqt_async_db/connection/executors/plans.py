@@ -16,6 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.executors.bulk_direct import NO_CONTEXT
 from hqt_async_db.connection.executors.readers import reader_of, tuple_reader
 from hqt_async_db.connection.translation.schema import Statement
 from hqt_async_db.errors import HqtDbError
@@ -78,7 +79,7 @@ class Plan:
         else:
             values = {**self._fixed, **given}
         for name, default in self._defaults:
-            values[name] = default.arg(_NO_CONTEXT) if default.is_callable else default.arg
+            values[name] = default.arg(NO_CONTEXT) if default.is_callable else default.arg
         return values
 
     def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -99,16 +100,6 @@ class Plan:
             raise
         except Exception as error:
             raise NoWayError from error
-
-
-class _NoContext:
-    """Stands for the context that a default may ask for its row."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise NoWayError(name)
-
-
-_NO_CONTEXT: Final = _NoContext()
 
 
 class Plans:

@@ -9,10 +9,13 @@ plain way, through a session, which does the same and is the measure of it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import NoWayError, Write
+from hqt_async_db.connection.backends.direct import NoWayError, Rows, Write
+from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.plans import Plans
 from hqt_async_db.connection.executors.watching import Watch
 from hqt_async_db.connection.translation.translate import translate_direct
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.orm import Mapper
 
     from hqt_async_db.connection.backends.direct import Answer, Direct
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
 
     Run: TypeAlias = "Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]"
+
+
+_MOST_KEPT: Final = 200
 
 
 class Shortcut:
@@ -43,6 +50,7 @@ class Shortcut:
         self._engine = engines[Role.WRITE].sync_engine
         self._watches = {role: Watch(engine.sync_engine) for role, engine in engines.items()}
         self._plans: Plans | None = None
+        self._bulk: LRUCache[Any, tuple[BulkInsert, Plan | None]] = LRUCache(_MOST_KEPT)
 
     async def fetch(
         self,
@@ -112,6 +120,37 @@ class Shortcut:
             return answer, given
         raise failure  # as above
 
+    async def insert_many(self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows that nobody has checked, all or none, and commit.
+
+        Raises:
+            NoWayError: Not all of it fits, or it must go the plain way;
+                nothing was run.
+        """
+        plans = await self._ready(Role.WRITE)
+        names = tuple(rows[0])
+        known = self._bulk.get((mapper, names))
+        if known is None:
+            bulk = BulkInsert(mapper, names, self._engine.dialect)
+            known = self._bulk[mapper, names] = bulk, plans.of_template(bulk.statement(), "rows")
+        bulk, plan = known
+        if plan is None:
+            raise NoWayError
+        new = Rows(
+            sql=plan.sql,
+            table=bulk.table,
+            columns=bulk.columns,
+            values=await bulk.bind(rows),
+            explain=lambda error: self._failure(error, plan, {}),
+        )
+        try:
+            await self._direct.insert(new)
+        except Exception as error:  # noqa: BLE001 - raised below, as ours
+            failure = new.explain(error)
+        else:
+            return
+        raise failure  # as above
+
     async def warm_up(self) -> None:
         """Open the connections that one-shot calls will need.
 
@@ -128,12 +167,7 @@ class Shortcut:
         self, role: Role, statement: Any, values: Mapping[str, Any] | None, shape: Shape
     ) -> tuple[Plan, dict[str, Any]]:
         """Return a statement's plan and the values of all its parameters."""
-        if self._watches.get(role, self._watches[Role.WRITE]).is_on():
-            raise NoWayError
-        plans = self._plans
-        if plans is None:
-            await self._direct.ready()
-            plans = self._plans = Plans(self._engine.dialect)
+        plans = await self._ready(role)
         extracted = None
         if values is None:
             plan, extracted = plans.of(statement, shape)
@@ -142,6 +176,15 @@ class Shortcut:
         if plan is None:
             raise NoWayError
         return plan, plan.values(values or {}, extracted)
+
+    async def _ready(self, role: Role) -> Plans:
+        """Return the plans, unless somebody watches; connects if that is still to do."""
+        if self._watches.get(role, self._watches[Role.WRITE]).is_on():
+            raise NoWayError
+        if self._plans is None:
+            await self._direct.ready()
+            self._plans = Plans(self._engine.dialect)
+        return self._plans
 
     def _failure(self, error: BaseException, plan: Plan, given: Mapping[str, Any]) -> BaseException:
         if isinstance(error, NoWayError):

@@ -33,6 +33,9 @@ class Stored:
 
     Args:
         mapper: The mapped class's.
+
+    Attributes:
+        is_plain: Whether it is one, given values alone.
     """
 
     def __init__(self, mapper: Mapper[Any]) -> None:
@@ -50,7 +53,7 @@ class Stored:
             for name, column in self._columns.items()
             if getattr(column, "onupdate", None) is not None
         }
-        self._is_plain = is_plainly_loaded(mapper) and self._needs_values_alone()
+        self.is_plain = is_plainly_loaded(mapper) and self._needs_values_alone()
         self._finish = finisher(mapper)
         self._inserts: dict[frozenset[str], Insert] = {}
         self._updates: dict[frozenset[str], Update] = {}
@@ -98,7 +101,7 @@ class Stored:
         """Return the column values of a new instance, if it has nothing else."""
         values = {name: value for name, value in instance.__dict__.items() if name in self._columns}
         is_more = len(values) < len(instance.__dict__) - 1  # but for SQLAlchemy's own state
-        if not self._is_plain or is_more or any(map(is_sql, values.values())):
+        if not self.is_plain or is_more or any(map(is_sql, values.values())):
             raise NoWayError
         if self._version is not None:
             values[self._version] = self._next_version(None)
@@ -166,7 +169,7 @@ class Stored:
         state = detached.state_of(instance)
         pending = detached.pending_values(instance) if state.modified else {}
         merged = {**pending, **values}
-        if not self._is_plain or not merged.keys() <= self._columns.keys() - set(self._keys):
+        if not self.is_plain or not merged.keys() <= self._columns.keys() - set(self._keys):
             raise NoWayError
         if any(map(is_sql, merged.values())):
             raise NoWayError

@@ -73,6 +73,19 @@ class ColumnType(TypeDecorator[ValueT]):
     def check_backend(self, value: ValueT, dialect: Dialect) -> None:
         """Refuse a normalised value that this one backend cannot hold."""
 
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Prepare many values for the driver at once, where that is quicker.
+
+        Args:
+            values: Values of one class, none of them None.
+            dialect: The backend.
+
+        Returns:
+            What the bind processor would make of each; None to ask it.
+        """
+        del values, dialect
+        return None
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise InvalidInputError for this column; ``reason`` shows no value."""
         field = self.field

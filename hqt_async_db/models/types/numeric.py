@@ -70,6 +70,12 @@ class Double(ColumnType[float]):
 
         return bind
 
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take floats as they are, if all are finite and none is a zero."""
+        del dialect
+        is_plain = type(values[0]) is float and all(map(isfinite, values)) and 0.0 not in values
+        return values if is_plain else None
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
 
@@ -119,6 +125,13 @@ class _BoundedInteger(ColumnType[int]):
         """Return the function that prepares values for the driver."""
         checked = self.checked
         return lambda value: None if value is None else checked(value)
+
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take integers as they are, if the column holds the least and the largest."""
+        del dialect
+        limit = 1 << self.bits - 1
+        is_plain = type(values[0]) is int and -limit <= min(values) and max(values) < limit
+        return values if is_plain else None
 
     def literal_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
         """Return the function that writes values into SQL text."""
@@ -178,6 +191,11 @@ class Flag(ColumnType[bool]):
         if not isinstance(value, int) or value not in {0, 1}:
             self.refuse(f"must be True or False, not {kind_of(value)}")
         return bool(value)
+
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take booleans as they are: every driver does."""
+        del dialect
+        return values if type(values[0]) is bool else None
 
     def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
         """Prepare one value for the driver."""

@@ -89,6 +89,16 @@ class ExactText(ColumnType[str]):
         checked = self.checked
         return lambda value: None if value is None else checked(value)
 
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take text as it is, if all of it is ASCII, short enough and without NUL."""
+        del dialect
+        if type(values[0]) is not str:
+            return None
+        if self.length is not None and max(map(len, values)) > self.length:
+            return None
+        together = "".join(values)
+        return values if together.isascii() and "\0" not in together else None
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         quote = text_literal(dialect)
@@ -130,6 +140,12 @@ class Choice(ExactText):
         if not isinstance(value, str) or value not in self._words:
             self.refuse(f"must be one of {', '.join(self._words)}")
         return self._words[value]
+
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take words as they are, if the vocabulary has them."""
+        del dialect
+        is_plain = type(values[0]) is str and self._words.keys() >= set(values)
+        return values if is_plain else None
 
 
 def choice_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:

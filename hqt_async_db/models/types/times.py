@@ -65,6 +65,14 @@ class UtcDateTime(ColumnType[datetime]):
             return lambda value: None if value is None else checked(value).replace(tzinfo=None)
         return lambda value: None if value is None else checked(value)
 
+    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+        """Take plain UTC datetimes without looking at each of them twice."""
+        if type(values[0]) is not datetime or {value.tzinfo for value in values} != {UTC}:
+            return None
+        if dialect.name == "sqlite":
+            return [value.isoformat(" ", "microseconds")[:26] for value in values]
+        return values if dialect.name == "postgresql" else None
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         offset = "+00:00" if dialect.name == "postgresql" else ""

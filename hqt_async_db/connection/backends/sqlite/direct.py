@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import Answer, Write
+from hqt_async_db.connection.backends.direct import Answer, Rows, Write
 from hqt_async_db.connection.backends.sqlite.read_lanes import ReadLanes
 from hqt_async_db.connection.backends.sqlite.shots import WriteShot
 from hqt_async_db.connection.backends.sqlite.write_lane import WriteLane
@@ -70,6 +70,18 @@ class FileDirect:
         shot = WriteShot(write)
         await self._writes.write(shot)
         return Answer(shot.rowcount, shot.rows)
+
+    async def insert(self, rows: Rows) -> None:
+        """Insert many rows and commit, in one hop."""
+        await self.write(
+            Write(
+                sql=rows.sql,
+                parameters=rows.values,
+                tables=frozenset({rows.table.name}),
+                explain=rows.explain,
+                many=True,
+            )
+        )
 
     async def close(self) -> None:
         """Close the connections."""

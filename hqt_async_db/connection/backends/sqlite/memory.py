@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.backends.direct import Answer, NoWayError, Write
+from hqt_async_db.connection.backends.direct import Answer, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.sqlite.shots import Batch, WriteShot
 from hqt_async_db.connection.lending import Lent
 from hqt_async_db.connection.sessions.transaction import commit
@@ -85,6 +85,18 @@ class MemoryDirect:
                 hasten=hasten,
             )
         return Answer(shot.rowcount, shot.rows)
+
+    async def insert(self, rows: Rows) -> None:
+        """Insert many rows and commit, in one hop."""
+        await self.write(
+            Write(
+                sql=rows.sql,
+                parameters=rows.values,
+                tables=frozenset({rows.table.name}),
+                explain=rows.explain,
+                many=True,
+            )
+        )
 
     async def close(self) -> None:
         """Wait for commits; the engine closes the connection."""
