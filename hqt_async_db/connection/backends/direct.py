@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Column, Table
 
@@ -76,6 +77,20 @@ class Answer:
     rows: Sequence[Any] = field(default=())
 
 
+class Cursor(Protocol):
+    """The rows of a SELECT that is being read.
+
+    Attributes:
+        most_rows: How many at a time the driver brings without keeping the
+            loop busy for long.
+    """
+
+    most_rows: int
+
+    async def fetch(self, size: int) -> Sequence[Any]:
+        """Return the next rows, at most ``size``, none at the end; one hop or round trip."""
+
+
 class Direct(Protocol):
     """A backend's way for one-shot statements."""
 
@@ -100,6 +115,9 @@ class Direct(Protocol):
             NoWayError: It was not run.
             Exception: What the driver raised, or an error of ours.
         """
+
+    def cursor(self, sql: str, parameters: Sequence[Any]) -> AbstractAsyncContextManager[Cursor]:
+        """Lend the rows of a SELECT, all of one snapshot, to be read piece by piece."""
 
     async def write(self, write: Write) -> Answer:
         """Run one statement and commit; cancelled, the commit's fate is known first.

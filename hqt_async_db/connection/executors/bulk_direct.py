@@ -49,7 +49,7 @@ class BulkInsert:
         in_rows = {columns[name]: name for name in names}
         wanted = in_rows.keys() | {columns[name] for name in filled}
         # The statement's parameters will be in the order of the table.
-        self.columns: list[Column[Any]] = [c for c in self.table.columns if c in wanted]
+        self.columns: list[Any] = [column for column in self.table.columns if column in wanted]
         self._parts = [(in_rows.get(column), _Column(column, dialect)) for column in self.columns]
 
     def statement(self) -> Insert:

@@ -16,6 +16,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import instances
 from hqt_async_db.connection.executors.bulk import insert_rows
 from hqt_async_db.connection.executors.fetching import fetch
+from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
@@ -205,11 +206,11 @@ class SessionExecutor:
         self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
     ) -> RowStream[Any]:
         """Stream in this session's transaction."""
-        return RowStream(self._lend, statement, values, entities=entities, owns_session=False)
-
-    @asynccontextmanager
-    async def _lend(self) -> AsyncIterator[AsyncSession]:
-        yield self.session
+        return RowStream(
+            lambda: session_pieces(
+                self.session, statement, values, entities=entities, owns_session=False
+            )
+        )
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SessionExecutor]:

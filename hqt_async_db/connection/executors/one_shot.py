@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import inspect
@@ -12,6 +12,7 @@ from hqt_async_db.connection.backends.backend import Mode
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
 from hqt_async_db.connection.executors.executors import SessionExecutor
+from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
     from hqt_async_db.connection.executors.fetching import Shape
+    from hqt_async_db.connection.executors.streams import Pieces
     from hqt_async_db.connection.manager import DatabaseManager
 
 T = TypeVar("T")
@@ -128,13 +130,27 @@ class OneShotExecutor:
         self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
     ) -> RowStream[Any]:
         """Stream from one snapshot, on the read-only pool."""
-        return RowStream(
-            lambda: self._db.open(Mode.SNAPSHOT, "one-shot stream"),
-            statement,
-            values,
-            entities=entities,
-            owns_session=True,
-        )
+        return RowStream(lambda: self._pieces(statement, values, entities=entities))
+
+    @asynccontextmanager
+    async def _pieces(
+        self, statement: Executable, values: Mapping[str, Any] | None, *, entities: bool
+    ) -> AsyncIterator[Pieces[Any]]:
+        """Lend the rows of a SELECT, straight from the driver where that will do."""
+        async with AsyncExitStack() as exits:
+            pieces: Pieces[Any]
+            try:
+                shape: Shape = "instances" if entities else "rows"
+                direct = self._db.shortcut().stream(statement, values, shape)
+                pieces = await exits.enter_async_context(direct)
+            except NoWayError:
+                session = self._db.open(Mode.SNAPSHOT, "one-shot stream")
+                await exits.enter_async_context(session)
+                plain = session_pieces(
+                    session, statement, values, entities=entities, owns_session=True
+                )
+                pieces = await exits.enter_async_context(plain)
+            yield pieces
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SessionExecutor]:

@@ -8,6 +8,7 @@ plain way, through a session, which does the same and is the measure of it.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +17,13 @@ from sqlalchemy.util import LRUCache
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import NoWayError, Rows, Write
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
+from hqt_async_db.connection.executors.direct_stream import DirectPieces
 from hqt_async_db.connection.executors.plans import Plans
 from hqt_async_db.connection.executors.watching import Watch
 from hqt_async_db.connection.translation.translate import translate_direct
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from typing import TypeAlias
 
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -81,6 +83,38 @@ class Shortcut:
         else:
             return await plan.reader.read(rows)
         raise failure  # here, so that the driver's is not in its chain
+
+    @asynccontextmanager
+    async def stream(
+        self, statement: Any, values: Mapping[str, Any] | None, shape: Shape
+    ) -> AsyncIterator[DirectPieces]:
+        """Run a SELECT and lend its rows, which are all of one snapshot.
+
+        Args:
+            statement: As for :meth:`fetch`.
+            values: As there.
+            shape: As there.
+
+        Raises:
+            NoWayError: As there, when it is entered.
+        """
+        plan, given = await self._planned(Role.READ, statement, values, shape)
+        if plan.reader is None:
+            raise NoWayError
+
+        def explain(error: BaseException) -> BaseException:
+            return self._failure(error, plan, given)
+
+        opening = self._direct.cursor(plan.sql, plan.bound(given))
+        async with AsyncExitStack() as exits:
+            try:
+                cursor = await exits.enter_async_context(opening)
+            except Exception as error:  # noqa: BLE001 - raised below, as ours
+                failure = explain(error)
+            else:
+                yield DirectPieces(cursor, plan.reader, explain)
+                return
+        raise failure  # as above
 
     async def write(
         self, statement: Any, values: Mapping[str, Any] | None = None, *, joins: bool = False

@@ -7,6 +7,7 @@ close. A transaction begins where it is needed, not before.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_cursor
@@ -27,7 +28,7 @@ from hqt_async_db.connection.backends.sqlite.worker import Call
 from hqt_async_db.errors import ReadOnlyViolationError, StatementFailedError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from hqt_async_db.connection.backends.sqlite.gate import WriteGate
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
@@ -138,6 +139,20 @@ class HqtSQLiteStreamCursor(HqtSQLiteCursor):
             self._adapt_connection.close_stream(stream)
 
 
+class Stream:
+    """The rows of a SELECT that is read without SQLAlchemy."""
+
+    most_rows = 2000  # fetched on the connection's thread
+
+    def __init__(self, connection: HqtSQLiteConnection, call: Call) -> None:
+        self._connection = connection
+        self._call = call
+
+    async def fetch(self, size: int) -> Sequence[Any]:
+        """Return the next rows, at most ``size``, none at the end; one hop."""
+        return await self._connection.fetch_directly(self._call, size)
+
+
 class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
     """A connection that knows its transaction, its turn to write and its hops.
 
@@ -222,19 +237,39 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         await self._run(call, writes=False)
         return call.rows
 
+    @asynccontextmanager
+    async def stream_directly(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Stream]:
+        """Run a SELECT without SQLAlchemy, and lend its rows."""
+        call = Call(sql, parameters)
+        call.keep_open = True
+        self.streams.add(call)
+        await self._run(call, writes=False)
+        try:
+            yield Stream(self, call)
+        finally:
+            self.streams.discard(call)
+            if call.is_open and not self._thread.is_closed:
+                await self._thread.hop(call.close)
+
     def fetch(self, stream: Call, size: int) -> Sequence[Any]:
         """Fetch rows of a stream in one hop; none once it was read to its end.
 
         Raises:
             StatementFailedError: The transaction ended before the stream.
         """
+        rows: Sequence[Any] = self._await(self.fetch_directly(stream, size))
+        return rows
+
+    async def fetch_directly(self, stream: Call, size: int) -> Sequence[Any]:
+        """Do as :meth:`fetch` does, for whoever can await."""
         if stream.was_cut_off:
             msg = "the transaction of this stream has ended; read a stream to its end before"
             raise StatementFailedError(msg)
         if not stream.is_open:
             return []
-        hop = self._thread.hop(stream.fetch, size, timeout_s=self.statement_timeout_s)
-        rows: Sequence[Any] = self._await(hop)
+        rows: Sequence[Any] = await self._thread.hop(
+            stream.fetch, size, timeout_s=self.statement_timeout_s
+        )
         if not stream.is_open:
             self.streams.discard(stream)
         return rows

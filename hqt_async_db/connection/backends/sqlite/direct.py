@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import Answer, Rows, Write
+from hqt_async_db.connection.backends.direct import Answer, Cursor, Rows, Write
 from hqt_async_db.connection.backends.sqlite.read_lanes import ReadLanes
 from hqt_async_db.connection.backends.sqlite.shots import WriteShot
 from hqt_async_db.connection.backends.sqlite.write_lane import WriteLane
+from hqt_async_db.connection.lending import Lent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -39,6 +41,7 @@ class FileDirect:
         record: Callable[[Receipt], None],
     ) -> None:
         self._options = options
+        self._readers = engines[Role.READ].pool
         self._reads = ReadLanes(
             engines[Role.READ].pool.recreate(),
             most=options.pool_size,
@@ -64,6 +67,15 @@ class FileDirect:
     async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
         return await self._reads.read(sql, parameters)
+
+    @asynccontextmanager
+    async def cursor(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Cursor]:
+        """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
+        async with (
+            Lent(self._readers, "one-shot stream") as lent,
+            lent.adapted.stream_directly(sql, parameters) as rows,
+        ):
+            yield rows
 
     async def write(self, write: Write) -> Answer:
         """Run one statement and commit, in one hop; short ones may share it."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.backends.direct import Answer, NoWayError, Rows, Write
+from hqt_async_db.connection.backends.direct import Answer, Cursor, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.sqlite.shots import Batch, WriteShot
 from hqt_async_db.connection.lending import Lent
 from hqt_async_db.connection.sessions.transaction import commit
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sqlalchemy.pool import Pool
 
@@ -56,6 +57,15 @@ class MemoryDirect:
             work = (_fetch, thread.connection, sql, parameters)
             rows: Sequence[Any] = await thread.hop(*work, timeout_s=timeout_s)
             return rows
+
+    @asynccontextmanager
+    async def cursor(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Cursor]:
+        """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
+        async with (
+            Lent(self._pool, "one-shot stream") as lent,
+            lent.adapted.stream_directly(sql, parameters) as rows,
+        ):
+            yield rows
 
     async def write(self, write: Write) -> Answer:
         """Run one statement and commit, in one hop."""

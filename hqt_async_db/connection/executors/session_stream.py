@@ -1,0 +1,96 @@
+"""Streaming through a session: what SQLAlchemy reads with a cursor of the server."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.connection.executors.flow import ReadFlow
+from hqt_async_db.connection.translation.translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncResult, AsyncScalarResult, AsyncSession
+
+# A step on the loop's thread must stay below a millisecond; building an
+# instance costs ten times as much as a row. A fetch is a hop or a round trip.
+_ROWS_PER_FETCH: Final = 200
+_ROWS_PER_STEP: Final = 100
+_INSTANCES_PER_FETCH: Final = 100
+_INSTANCES_PER_STEP: Final = 20
+
+
+@asynccontextmanager
+async def session_pieces(
+    session: AsyncSession,
+    statement: Executable,
+    values: Mapping[str, Any] | None,
+    *,
+    entities: bool,
+    owns_session: bool,
+) -> AsyncIterator[SessionPieces]:
+    """Run a SELECT and lend its rows; closes the cursor at the end.
+
+    Args:
+        session: Where to run.
+        statement: The SELECT.
+        values: Its named parameters.
+        entities: Whether to give instances instead of rows.
+        owns_session: Whether the session is of no further use.
+    """
+    per_fetch = _INSTANCES_PER_FETCH if entities else _ROWS_PER_FETCH
+    with translated():
+        flow = await ReadFlow.of(session)
+        result: Any = await session.stream(
+            statement, values, execution_options={"yield_per": per_fetch}
+        )
+    per_step = _INSTANCES_PER_STEP if entities else _ROWS_PER_STEP
+    pieces = SessionPieces(result.scalars() if entities else result, flow, per_step)
+    try:
+        yield pieces
+    finally:
+        await pieces.close(session if owns_session else None)
+
+
+class SessionPieces:
+    """The rows of a result, as many at a time as are made in a short step."""
+
+    def __init__(
+        self,
+        result: AsyncResult[Any] | AsyncScalarResult[Any],
+        flow: ReadFlow | None,
+        per_step: int,
+    ) -> None:
+        self._result = result
+        self._flow = flow
+        self._per_step = per_step
+        self._is_exhausted = False
+
+    async def next(self) -> Sequence[Any]:
+        """Return the next rows, none at the end."""
+        if self._flow is not None:
+            self._flow.resume()
+        with translated():
+            rows = await self._result.fetchmany(self._per_step)
+        if self._flow is not None:
+            self._flow.pause()
+        self._is_exhausted = not rows
+        return rows
+
+    async def close(self, spent: AsyncSession | None) -> None:
+        """Close the cursor; nothing stops MySQL from sending what was not fetched.
+
+        Args:
+            spent: The session, if its connection may be closed instead.
+        """
+        if self._flow is not None and not self._is_exhausted:
+            if spent is not None:
+                await spent.invalidate()
+                return
+            while await self.next():
+                pass
+        if self._flow is not None:
+            self._flow.resume()
+        await self._result.close()
