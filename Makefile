@@ -6,7 +6,8 @@ VENV ?= .venv
 PYTHON ?=
 # The database of the demo; by default the file hqt.db.
 URL ?=
-# Further arguments of pytest, for example ARGS="-k fixtures --backends sqlite-file".
+# Further arguments of pytest, for example ARGS="-k fixtures --backends sqlite-file",
+# or of the benchmarks, for example ARGS="peers --quick".
 ARGS ?=
 # Processes that run the tests side by side.
 WORKERS ?= auto
@@ -16,7 +17,7 @@ DATABASE = $(or $(URL),$(HQT_DATABASE_URL))
 DRIVER = $(if $(filter mysql% mariadb%,$(DATABASE)),-mysql)$(if $(findstring +psycopg,$(DATABASE)),-psycopg)
 
 .NOTPARALLEL:
-.PHONY: help demo test test-dialect check clean
+.PHONY: help demo test test-dialect bench check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -30,6 +31,10 @@ test: $(VENV)/installed-test ## run every test on SQLite, PostgreSQL and MariaDB
 
 test-dialect: $(VENV)/installed-test ## run SQLAlchemy's dialect suite on ours and the stock one
 	$(VENV)/bin/python -m tests.dialect $(ARGS)
+
+bench: $(VENV)/installed-bench ## compare drivers and peers, or two runs [ARGS="peers --quick"]
+	@sh .ci/mariadb
+	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-check ## run the linters and the type checker
 	$(VENV)/bin/ruff check .
@@ -52,5 +57,6 @@ $(VENV)/installed-%: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-demo: REQUIREMENTS = --editable '.[demo]'
 $(VENV)/installed-demo-mysql: REQUIREMENTS = --editable '.[demo,mysql]'
 $(VENV)/installed-demo-psycopg: REQUIREMENTS = --editable '.[demo,psycopg]'
-$(VENV)/installed-test: REQUIREMENTS = --editable '.[demo,mysql,psycopg]' --group test
+$(VENV)/installed-test: REQUIREMENTS = --editable '.[cli,demo,mysql,psycopg]' --group test
+$(VENV)/installed-bench: REQUIREMENTS = --editable '.[cli,mysql,psycopg]' --group bench
 $(VENV)/installed-check: REQUIREMENTS = --group check

@@ -1,0 +1,162 @@
+"""The databases that the suites use, on servers that start by themselves.
+
+The servers are those of the tests, with durability switched on. Where the
+environment names a server of the user's own, that one is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from sqlalchemy import make_url
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.witness import Witness
+from tests.servers.mariadb import MariaDBAdmin, MariaDBServer
+from tests.servers.postgresql import PostgreSQLAdmin, PostgreSQLServer
+from tests.servers.process import ServerProcess, ServerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from tests.servers.admin import Admin
+
+BACKENDS: Final = ("SQLite", "PostgreSQL", "MariaDB")
+_ADMINS: Final[dict[str, type[Admin]]] = {
+    "PostgreSQL": PostgreSQLAdmin,
+    "MariaDB": MariaDBAdmin,
+}
+_OWN_URL: Final = {"PostgreSQL": "HQT_TEST_POSTGRESQL_URL", "MariaDB": "HQT_TEST_MYSQL_URL"}
+_START: Final[dict[str, Callable[[], ServerProcess]]] = {
+    "PostgreSQL": lambda: PostgreSQLServer(
+        fsync="on", full_page_writes="on", synchronous_commit="on", max_wal_size="4GB"
+    ),
+    "MariaDB": lambda: MariaDBServer(debug_no_sync="0", innodb_flush_log_at_trx_commit="1"),
+}
+# What the figures are worth nothing without, read back from every connection.
+DURABILITY: Final = {
+    "SQLite": {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": "2"},
+    "PostgreSQL": {"SHOW synchronous_commit": "on", "SHOW fsync": "on"},
+    "MariaDB": {"SELECT @@innodb_flush_log_at_trx_commit": "1"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database with the table in it.
+
+    Attributes:
+        backend: One of ``BACKENDS``.
+        url: As a user would paste it.
+        pool_size: Connections that everybody may hold; nobody may exceed it.
+    """
+
+    backend: str
+    url: str
+    pool_size: int
+
+    def url_for(self, driver: str) -> str:
+        """Return the URL with a driver, in SQLAlchemy's form."""
+        name = f"{make_url(self.url).get_backend_name()}+{driver}"
+        return make_url(self.url).set(drivername=name).render_as_string(hide_password=False)
+
+    @property
+    def path(self) -> str:
+        """Return SQLite's file."""
+        return str(make_url(self.url).database)
+
+
+class Databases:
+    """Makes databases; a context manager that takes everything along when it ends.
+
+    Args:
+        pool_size: Connections for each of those who use a database.
+    """
+
+    def __init__(self, pool_size: int) -> None:
+        self._pool_size = pool_size
+        self._names = (f"hqt_bench_{os.getpid()}_{number}" for number in itertools.count())
+        self._directory = Path(tempfile.mkdtemp(prefix="hqt-bench-"))
+        self._admins: dict[str, Admin] = {}
+        self._cleaning = contextlib.ExitStack()
+        self._cleaning.callback(shutil.rmtree, self._directory, ignore_errors=True)
+        self.absent: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._cleaning.close()
+
+    def has(self, backend: str) -> bool:
+        """Tell whether there is such a database, starting its server if need be.
+
+        If not, ``absent`` says why.
+        """
+        if backend == "SQLite" or backend in self._admins:
+            return True
+        if backend not in self.absent:
+            try:
+                self._admins[backend] = self._connect(backend)
+            except (ServerUnavailableError, RuntimeError) as error:
+                self.absent[backend] = str(error).partition("\n")[0]
+        return backend in self._admins
+
+    def _connect(self, backend: str) -> Admin:
+        own = os.environ.get(_OWN_URL[backend])
+        if own:
+            admin = _ADMINS[backend](own)
+        else:
+            admin = self._cleaning.enter_context(_START[backend]()).admin
+        return self._cleaning.enter_context(contextlib.closing(admin))
+
+    def create(self, backend: str) -> Database:
+        """Create a database that has the table, empty.
+
+        Raises:
+            BenchmarkError: There is no such backend here.
+        """
+        if not self.has(backend):
+            raise BenchmarkError(self.absent[backend])
+        name = next(self._names)
+        database = Database(backend, self._url(backend, name), self._pool_size)
+        with Witness(backend, database.url) as witness:
+            witness.create_table()
+        return database
+
+    def _url(self, backend: str, name: str) -> str:
+        if backend == "SQLite":
+            return f"sqlite:///{self._directory / name}.db"
+        admin = self._admins[backend]
+        admin.create_database(name)
+        self._cleaning.callback(admin.drop_database, name)
+        return admin.url(name)
+
+    def drop(self, database: Database) -> None:
+        """Remove a database now, to make room."""
+        if database.backend == "SQLite":
+            for path in self._directory.glob(f"{Path(database.path).name}*"):
+                path.unlink()
+        else:
+            name = make_url(database.url).database
+            self._admins[database.backend].drop_database(str(name))
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the servers that run."""
+        return {
+            backend: str(admin.execute("SELECT version()")[0][0])
+            for backend, admin in self._admins.items()
+        }

@@ -1,0 +1,68 @@
+"""One row by key on a connection that is held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiosqlite
+from sqlalchemy import create_engine, select
+
+from benchmarks.errors import WrongWorkError
+from benchmarks.models import HqtTrade
+from benchmarks.sqlite_cases.site import side_by_side
+from benchmarks.verdicts import judge
+
+if TYPE_CHECKING:
+    from benchmarks.results import SuiteResult
+    from benchmarks.sqlite_cases.site import Site
+    from benchmarks.suite import Settings
+
+HOP = "aiosqlite, an empty hop"
+CORE = "synchronous Core"
+OURS = "hqt_async_db, held"
+AT_MOST = 1.2
+
+
+async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
+    """Compare with the floor, which is two figures added."""
+    columns = select(*HqtTrade.__table__.columns)
+    calls = 100 if settings.quick else 3000
+    no_tracing: Any = None  # which aiosqlite's annotation forgets; it is a hop that does nothing
+    engine = create_engine(site.database.url)
+    async with (
+        aiosqlite.connect(site.database.path) as bare,
+        site.ours.db.engine.connect() as ours,
+    ):
+        with engine.connect() as core:
+
+            async def hop(_: int) -> None:
+                await bare.set_trace_callback(no_tracing)
+
+            async def through_core(key: int) -> Any:
+                return core.execute(columns.where(HqtTrade.id == key)).one()
+
+            async def through_ours(key: int) -> Any:
+                return (await ours.execute(columns.where(HqtTrade.id == key))).one()
+
+            if await through_core(1) != await through_ours(1):
+                msg = "the two ways to read one row disagree"
+                raise WrongWorkError(msg)
+            found = await side_by_side(
+                settings,
+                "held connection",
+                {HOP: hop, CORE: through_core, OURS: through_ours},
+                lambda: site.keys(calls),
+            )
+    engine.dispose()
+    result.measurements += found
+    median = {one.subject: one.median for one in found}
+    floor = median[HOP] + median[CORE]
+    result.verdicts.append(
+        judge(
+            "one row by key on a held connection",
+            median[OURS] / floor,
+            AT_MOST,
+            f"at most {AT_MOST} of a bare hop plus synchronous Core",
+            at_least=False,
+        )
+    )
