@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +27,9 @@ REGRESSED: Final = 1
 INTERRUPTED: Final = 130
 _COMMANDS: Final = ("run", "compare", "suites")
 _COLOURS: Final = {comparing.BETTER: "green", comparing.WORSE: "red", comparing.SAME: "dim"}
+
+# Typer names but a few of the errors in its command lines; all have this base.
+_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     add_completion=False,
@@ -51,13 +53,18 @@ def main(arguments: Sequence[str]) -> int:
         given.insert(0, "run")
     try:
         status = app(given, prog_name="python -m benchmarks", standalone_mode=False)
-    except click.ClickException as error:
-        return _refuse(error.format_message())
+    except _USAGE_ERROR as error:
+        return _refuse(_in_words(error))
     except BenchmarkError as error:
         return _refuse(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return int(status or 0)
+
+
+def _in_words(error: Any) -> str:
+    message: str = error.format_message()
+    return message
 
 
 def _refuse(message: str) -> int:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import MetaData
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks.table import TABLE
 from hqt_async_db import Base, BaseRepository
 
 
-class HqtTrade(Base):
+class OwnBase(Base):
+    """Keeps the table of the benchmarks apart from the library's schema."""
+
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class HqtTrade(OwnBase):
     """One trade."""
 
     __tablename__ = TABLE

@@ -136,7 +136,7 @@ def read_json(path: Path) -> Run:
         raise BenchmarkError(msg) from error
     try:
         return _run(content)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         msg = f"{path} is not a result of the benchmarks of format {FORMAT}"
         raise BenchmarkError(msg) from error
 

@@ -125,10 +125,15 @@ def _measurements(measurements: Sequence[Measurement]) -> str:
     return f"<details><summary>Every figure</summary>{_table(head, rows)}</details>"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[tuple[str, str]]]) -> str:
-    heading = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+def _table(head: Sequence[str], rows: Iterable[Iterable[tuple[str, str]]]) -> str:
+    body_rows = [list(row) for row in rows]
+    styles = [style for style, _ in body_rows[0]] if body_rows else [""] * len(head)
+    heading = "".join(
+        f'<th class="{style}">{escape(cell)}</th>' for cell, style in zip(head, styles, strict=True)
+    )
     cells = (
-        "".join(f'<td class="{style}">{escape(text)}</td>' for style, text in row) for row in rows
+        "".join(f'<td class="{style}">{escape(text)}</td>' for style, text in row)
+        for row in body_rows
     )
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _PLOT_WIDTH: Final = 470
 _PLOT_HEIGHT: Final = 210
 _LEFT: Final = 70
+_RIGHT: Final = 44
+# An axis of memory shows this much at least, so that noise looks like noise.
+_LEAST: Final = {"MiB": 16.0}
 _BOTTOM: Final = 34
 _PALETTE: Final = 6
 
@@ -77,11 +80,11 @@ def line_panel(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, 
     """Return a panel of lines over a logarithmic axis of rows; the other begins at zero."""
     points = [point for line in lines.values() for point in line]
     low, high = math.log10(min(x for x, _ in points)), math.log10(max(x for x, _ in points))
-    top = max(y for _, y in points) * 1.15 or 1
+    top = _round_up(max([y for _, y in points] + [_LEAST.get(unit, 0.0)]))
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (math.log10(x) - low) / max(high - low, 1e-9)
-        width, height = _PLOT_WIDTH - _LEFT - 20, _PLOT_HEIGHT - _BOTTOM - 22
+        width, height = _PLOT_WIDTH - _LEFT - _RIGHT, _PLOT_HEIGHT - _BOTTOM - 22
         return _LEFT + width * across, _PLOT_HEIGHT - _BOTTOM - height * y / top
 
     parts = _axes(sorted({x for x, _ in points}), top, unit, place)
@@ -89,6 +92,12 @@ def line_panel(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, 
         parts.append(_line(name, [place(*point) for point in line], number, len(lines)))
     svg = f'<svg viewBox="0 0 {_PLOT_WIDTH} {_PLOT_HEIGHT}" role="img">'
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{''.join(parts)}</svg></figure>"
+
+
+def _round_up(value: float) -> float:
+    """Return a value at or above that four equal steps divide into round ones."""
+    power = 10.0 ** math.floor(math.log10(value or 1))
+    return next(step * power for step in (1, 2, 4, 8, 10, 20) if step * power >= value)
 
 
 def _axes(
@@ -99,7 +108,7 @@ def _axes(
         value = top * step / 4
         _, y = place(xs[0], value)
         parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_PLOT_WIDTH - 20}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<path class="grid" d="M{_LEFT} {y:.1f}H{_PLOT_WIDTH - _RIGHT}"/>'
             f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
             f"{short(value)}</text>"
         )
@@ -115,7 +124,7 @@ def _axes(
 def _line(name: str, places: Sequence[tuple[float, float]], number: int, lines: int) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in places)
-    x = _PLOT_WIDTH - 20 - 110 * (lines - number - 1)
+    x = _PLOT_WIDTH - _RIGHT - 110 * (lines - number - 1)
     colour = f"line{number % _PALETTE}"
     return (
         f'<g class="{colour}"><polyline points="{path}"/>{dots}'

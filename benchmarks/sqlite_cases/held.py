@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from benchmarks.sqlite_cases.site import Site
     from benchmarks.suite import Settings
 
-HOP = "aiosqlite, an empty hop"
-CORE = "synchronous Core"
-OURS = "hqt_async_db, held"
+HOP = "an empty hop"
+CORE = "sync Core"
+OURS = "held (ours)"
 AT_MOST = 1.2
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from benchmarks.table import Row
 
 TASKS: Final = 16
-ALONE: Final = "hqt_async_db, readers alone"
-MIXED: Final = "hqt_async_db, one write in ten"
+ALONE: Final = "alone (ours)"
+MIXED: Final = "with writes (ours)"
 AT_MOST: Final = 1.5
 _EVERY: Final = 10
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from benchmarks.sqlite_cases.site import Site
     from benchmarks.suite import Settings
 
-OURS = "hqt_async_db, session"
-STOCK = "stock dialect, session"
+OURS = "session (ours)"
+STOCK = "session, stock"
 AT_LEAST = 2.5
 
 

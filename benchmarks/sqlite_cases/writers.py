@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from benchmarks.table import Row
 
 TASKS: Final = 32
-ONE_SHOT: Final = "hqt_async_db, create"
-SESSION: Final = "hqt_async_db, session"
-STOCK: Final = "stock dialect, session"
+ONE_SHOT: Final = "create (ours)"
+SESSION: Final = "session (ours)"
+STOCK: Final = "session, stock"
 TRANSACTIONS: Final = 100_000
 _QUICK_TRANSACTIONS: Final = 320
 _STOCK_ROUND_S: Final = 2.0

@@ -237,7 +237,7 @@ async def test_a_storm(
 ) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
-    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)
     seen: dict[str, Session] = {}
 
     async def write(name: str, delay_s: float) -> None:

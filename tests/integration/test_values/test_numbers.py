@@ -56,7 +56,7 @@ def bits(number: float | None) -> bytes | None:
 
 
 def any_doubles(seed: int, count: int) -> list[float]:
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)
     numbers = (struct.unpack(">d", chance.randbytes(8))[0] for _ in range(2 * count))
     return [number for number in numbers if abs(number) < float("inf")][:count]
 
