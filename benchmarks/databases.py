@@ -7,9 +7,7 @@ environment names a server of the user's own, that one is used.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from sqlalchemy import make_url
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.witness import Witness
+from tests.servers.databases import FileDatabases, ServerDatabases
 from tests.servers.mariadb import MariaDBAdmin, MariaDBServer
 from tests.servers.postgresql import PostgreSQLAdmin, PostgreSQLServer
 from tests.servers.process import ServerProcess, ServerUnavailableError
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    import tests.servers.databases
     from tests.servers.admin import Admin
 
 BACKENDS: Final = ("SQLite", "PostgreSQL", "MariaDB")
@@ -83,11 +83,13 @@ class Databases:
 
     def __init__(self, pool_size: int) -> None:
         self._pool_size = pool_size
-        self._names = (f"hqt_bench_{os.getpid()}_{number}" for number in itertools.count())
-        self._directory = Path(tempfile.mkdtemp(prefix="hqt-bench-"))
-        self._admins: dict[str, Admin] = {}
         self._cleaning = contextlib.ExitStack()
-        self._cleaning.callback(shutil.rmtree, self._directory, ignore_errors=True)
+        directory = self._cleaning.enter_context(tempfile.TemporaryDirectory(prefix="hqt-bench-"))
+        self._makers: dict[str, tests.servers.databases.Databases] = {
+            "SQLite": FileDatabases(Path(directory), _create_no_schema)
+        }
+        self._admins: dict[str, Admin] = {}
+        self._made: set[Database] = set()
         self.absent: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -99,21 +101,24 @@ class Databases:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._cleaning.close()
+        with self._cleaning:
+            for database in tuple(self._made):
+                self.drop(database)
 
     def has(self, backend: str) -> bool:
         """Tell whether there is such a database, starting its server if need be.
 
         If not, ``absent`` says why.
         """
-        if backend == "SQLite" or backend in self._admins:
-            return True
-        if backend not in self.absent:
+        if backend not in self._makers and backend not in self.absent:
             try:
-                self._admins[backend] = self._connect(backend)
+                self._admins[backend] = admin = self._connect(backend)
             except (ServerUnavailableError, RuntimeError) as error:
                 self.absent[backend] = str(error).partition("\n")[0]
-        return backend in self._admins
+            else:
+                prefix = f"hqt_bench_{os.getpid()}"
+                self._makers[backend] = ServerDatabases(admin, prefix, _create_no_schema)
+        return backend in self._makers
 
     def _connect(self, backend: str) -> Admin:
         own = os.environ.get(_OWN_URL[backend])
@@ -131,28 +136,17 @@ class Databases:
         """
         if not self.has(backend):
             raise BenchmarkError(self.absent[backend])
-        name = next(self._names)
-        database = Database(backend, self._url(backend, name), self._pool_size)
+        url = self._makers[backend].create(with_schema=False)
+        database = Database(backend, url, self._pool_size)
+        self._made.add(database)
         with Witness(backend, database.url) as witness:
             witness.create_table()
         return database
 
-    def _url(self, backend: str, name: str) -> str:
-        if backend == "SQLite":
-            return f"sqlite:///{self._directory / name}.db"
-        admin = self._admins[backend]
-        admin.create_database(name)
-        self._cleaning.callback(admin.drop_database, name)
-        return admin.url(name)
-
     def drop(self, database: Database) -> None:
         """Remove a database now, to make room."""
-        if database.backend == "SQLite":
-            for path in self._directory.glob(f"{Path(database.path).name}*"):
-                path.unlink()
-        else:
-            name = make_url(database.url).database
-            self._admins[database.backend].drop_database(str(name))
+        self._made.discard(database)
+        self._makers[database.backend].drop(database.url)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the servers that run."""
@@ -160,3 +154,8 @@ class Databases:
             backend: str(admin.execute("SELECT version()")[0][0])
             for backend, admin in self._admins.items()
         }
+
+
+def _create_no_schema(url: str) -> None:
+    """Leave a database empty: the witness makes the one table."""
+    del url
