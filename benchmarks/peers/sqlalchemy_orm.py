@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _DRIVERS = {"SQLite": "aiosqlite", "PostgreSQL": "asyncpg", "MariaDB": "asyncmy"}
 _PATIENCE_S = 60.0
 _CHUNK = 1000
+# Otherwise every None begins a statement of its own.
+_NULLS = {"render_nulls": True}
 
 
 class Base(DeclarativeBase):
@@ -76,7 +78,8 @@ class SqlalchemyOrm(Peer):
     packages: ClassVar[tuple[str, ...]] = ("SQLAlchemy",)
     how: ClassVar[str] = (
         "async_sessionmaker(expire_on_commit=False), a session per call: session.get, add, "
-        "update(), scalars(select()), execute(insert(), rows), stream() with yield_per"
+        "update(), scalars(select()), execute(insert(), rows) with render_nulls, stream() with "
+        "yield_per"
     )
 
     async def open(self) -> None:
@@ -116,7 +119,7 @@ class SqlalchemyOrm(Peer):
 
     async def bulk_insert(self, rows: Sequence[Row]) -> None:
         async with self.sessions.begin() as session:
-            await session.execute(insert(Trade), rows)
+            await session.execute(insert(Trade), rows, execution_options=_NULLS)
 
     async def stream(self) -> tuple[int, Any]:
         count, row = 0, None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.table import Row
 
 _CHUNK = 1000
+# Otherwise every None begins a statement of its own.
+_NULLS = {"render_nulls": True}
 
 
 class Trade(SQLModel, table=True):
@@ -51,7 +53,8 @@ class SqlModel(Peer):
     packages: ClassVar[tuple[str, ...]] = ("sqlmodel", "SQLAlchemy", "pydantic")
     how: ClassVar[str] = (
         "sqlmodel's AsyncSession(expire_on_commit=False), one per call: session.get, add, "
-        "exec(select()), and SQLAlchemy's update(), insert() and stream() where it adds nothing"
+        "exec(select()), and SQLAlchemy's update(), insert() with render_nulls and stream() where "
+        "it adds nothing"
     )
 
     async def open(self) -> None:
@@ -98,7 +101,7 @@ class SqlModel(Peer):
 
     async def bulk_insert(self, rows: Sequence[Row]) -> None:
         async with self._session() as session:
-            await session.execute(insert(Trade), rows)
+            await session.execute(insert(Trade), rows, execution_options=_NULLS)
             await session.commit()
 
     async def stream(self) -> tuple[int, Any]:

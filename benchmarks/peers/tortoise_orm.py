@@ -9,7 +9,7 @@ from tortoise import Tortoise, fields
 from tortoise.models import Model
 
 from benchmarks.peers.peer import Peer
-from benchmarks.table import COLUMNS, TABLE
+from benchmarks.table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class TortoiseOrm(Peer):
     packages: ClassVar[tuple[str, ...]] = ("tortoise-orm", "pypika-tortoise")
     time_suffix: ClassVar[str] = "+00:00"
     how: ClassVar[str] = (
-        "Model.get, create, filter().update, all().limit, values_list, bulk_create; on SQLite it "
+        "Model.get, create, filter().update, all().limit, values, bulk_create; on SQLite it "
         "has one connection; its iteration reads all rows before it yields the first"
     )
 
@@ -104,7 +104,7 @@ class TortoiseOrm(Peer):
         return trades
 
     async def rows(self, limit: int) -> Sequence[Any]:
-        found = Trade.all().order_by("id").limit(limit).values_list(*COLUMNS)
+        found = Trade.all().order_by("id").limit(limit).values()
         rows: Sequence[Any] = await found
         return rows
 
@@ -113,7 +113,7 @@ class TortoiseOrm(Peer):
 
     async def stream(self) -> tuple[int, Any]:
         count, row = 0, None
-        async for row in Trade.all().values_list(*COLUMNS):
+        async for row in Trade.all().values():
             count += 1
         return count, row
 

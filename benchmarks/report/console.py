@@ -67,7 +67,7 @@ def _plain(title: str, measurements: Sequence[Measurement]) -> Table:
         table.add_column(name, justify="right")
     group: tuple[object, ...] | None = None
     for found in measurements:
-        case = (found.backend, found.operation, found.concurrency)
+        case = (found.backend, found.concurrency, found.size)
         if group not in {None, case}:
             table.add_section()
         group = case
