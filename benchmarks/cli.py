@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import comparing, running
+from benchmarks.databases import BACKENDS
 from benchmarks.errors import BenchmarkError
 from benchmarks.report.console import print_result
 from benchmarks.report.numbers import quantity
@@ -26,6 +27,7 @@ WRONG_INPUT: Final = 2
 REGRESSED: Final = 1
 INTERRUPTED: Final = 130
 _COMMANDS: Final = ("run", "compare", "suites")
+_BACKENDS: Final = {name.lower(): name for name in BACKENDS}
 _COLOURS: Final = {comparing.BETTER: "green", comparing.WORSE: "red", comparing.SAME: "dim"}
 
 # Typer names but a few of the errors in its command lines; all have this base.
@@ -94,7 +96,7 @@ def run(  # noqa: PLR0913 - every option by its name
         quick=quick,
         profile=profile,
         max_rows=min(rows, 10_000) if quick else rows,
-        backends=tuple(backend or ()),
+        backends=tuple(_BACKENDS.get(name.lower(), name) for name in backend or ()),
         operations=tuple(operation or ()),
     )
     suites = running.choose(discover(), suite or ())

@@ -56,12 +56,14 @@ class Database:
     Attributes:
         backend: One of ``BACKENDS``.
         url: As a user would paste it.
-        pool_size: Connections that everybody may hold; nobody may exceed it.
+        pool_size: Connections that everybody may keep.
+        max_overflow: Connections beyond that, for those whose pool knows such.
     """
 
     backend: str
     url: str
     pool_size: int
+    max_overflow: int = 0
 
     def url_for(self, driver: str) -> str:
         """Return the URL with a driver, in SQLAlchemy's form."""

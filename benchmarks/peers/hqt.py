@@ -45,7 +45,7 @@ class Hqt(Peer):
         self.db = DatabaseManager(
             self._url,
             pool_size=self.database.pool_size,
-            max_overflow=0,
+            max_overflow=self.database.max_overflow,
             lock_timeout_s=60,
             pool_timeout=60,
         )

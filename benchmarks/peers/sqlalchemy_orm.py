@@ -54,7 +54,7 @@ def make_engine(database: Database) -> AsyncEngine:
     engine = create_async_engine(
         database.url_for(_DRIVERS[database.backend]),
         pool_size=database.pool_size,
-        max_overflow=0,
+        max_overflow=database.max_overflow,
         pool_timeout=_PATIENCE_S,
         connect_args={"timeout": _PATIENCE_S} if is_sqlite else {},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -50,7 +50,8 @@ class Site:
     async def opened(
         cls, database: Database, witness: Witness, rows: int, chance: random.Random
     ) -> AsyncIterator[Site]:
-        """Open the file both ways; close both at the end."""
+        """Open the file both ways, with SQLAlchemy's default pool; close both at the end."""
+        database = replace(database, pool_size=5, max_overflow=10)
         ours = Hqt(database)
         await ours.open()
         stock = make_engine(database)

@@ -48,8 +48,9 @@ SUITE: Final = Suite(
     about=(
         "One row by key against its floor: one bare thread hop plus the same statement through "
         "synchronous SQLAlchemy Core. Then this library beside SQLAlchemy's stock dialect, which "
-        "waits for locks (busy timeout): a session per read, and 32 tasks that insert one row "
-        "per transaction. Last, the readers' latency with and without writers among them."
+        "waits for locks (busy timeout), both with its default pool: a session per read, and 32 "
+        "tasks that insert one row per transaction. Last, the readers' latency with and without "
+        "writers among them."
     ),
     operations=tuple(_CASES),
     run=run,
