@@ -13,7 +13,9 @@ from benchmarks.sqlite_cases.site import side_by_side
 from benchmarks.verdicts import judge
 
 if TYPE_CHECKING:
-    from benchmarks.results import SuiteResult
+    from collections.abc import Sequence
+
+    from benchmarks.results import Measurement, SuiteResult, Verdict
     from benchmarks.sqlite_cases.site import Site
     from benchmarks.suite import Settings
 
@@ -55,14 +57,16 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
             )
     engine.dispose()
     result.measurements += found
+    result.verdicts.append(_judge(found))
+
+
+def _judge(found: Sequence[Measurement]) -> Verdict:
     median = {one.subject: one.median for one in found}
     floor = median[HOP] + median[CORE]
-    result.verdicts.append(
-        judge(
-            "one row by key on a held connection",
-            median[OURS] / floor,
-            AT_MOST,
-            f"at most {AT_MOST} of a bare hop plus synchronous Core",
-            at_least=False,
-        )
+    return judge(
+        "one row by key on a held connection",
+        median[OURS] / floor,
+        AT_MOST,
+        f"at most {AT_MOST} of a bare hop plus synchronous Core",
+        at_least=False,
     )
