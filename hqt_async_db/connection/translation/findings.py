@@ -296,13 +296,21 @@ class Finding:
         return f"{self.table} ({', '.join(self.columns)})" if self.columns else self.table
 
 
+_OF_ASYNCPG: Final[dict[str, type[sa_exc.DBAPIError]]] = {
+    "IntegrityConstraintViolationError": sa_exc.IntegrityError,
+    "InternalServerError": sa_exc.InternalError,
+    "SyntaxOrAccessError": sa_exc.ProgrammingError,
+}
+
+
 def family_of(error: BaseException) -> type[sa_exc.DBAPIError]:
     """Return the class of SQLAlchemy that wraps a driver's exception.
 
-    PEP 249 gives the drivers' classes the same names as SQLAlchemy's.
+    PEP 249 gives the drivers' classes the same names as SQLAlchemy's. Those
+    of asyncpg have names of its own, for which SQLAlchemy knows the others.
     """
     for kind in type(error).__mro__:
-        family = getattr(sa_exc, kind.__name__, None)
+        family = getattr(sa_exc, kind.__name__, None) or _OF_ASYNCPG.get(kind.__name__)
         if isinstance(family, type) and issubclass(family, sa_exc.DBAPIError):
             return family
     return sa_exc.DBAPIError
