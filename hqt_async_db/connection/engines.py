@@ -13,6 +13,7 @@ from hqt_async_db.connection.backends.backend import Backend, Mode, Role
 from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.translation.translate import install
+from hqt_async_db.connection.watching import Watch
 from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
 
 if TYPE_CHECKING:
@@ -35,13 +36,20 @@ class Engines:
     Attributes:
         backend: What knows the database system.
         by_role: The engines; a database in memory has the writing one alone.
+        watches: What tells whether somebody watches their statements.
     """
 
     def __init__(self, target: Target, options: Options) -> None:
         self.backend = backend = _backend_for(target, options)
         roles = (Role.WRITE, Role.READ) if backend.has_two_engines else (Role.WRITE,)
         self.by_role = {role: _make_engine(backend, options, role) for role in roles}
+        self.watches = {role: Watch(of.sync_engine) for role, of in self.by_role.items()}
         self._by_mode = {mode: self._derive(mode) for mode in Mode}
+        for role, engine in self.by_role.items():
+            backend.prepare(engine, role)
+            install(engine, demotion_is_disconnect=role is Role.WRITE)
+            self.watches[role].is_complete()
+        self._direct: Direct | None = None
 
     def for_mode(self, mode: Mode) -> AsyncEngine:
         """Return the engine whose sessions keep the promises of ``mode``."""
@@ -57,7 +65,8 @@ class Engines:
         Args:
             record: Takes the receipt of each write.
         """
-        return self.backend.direct(self.by_role, record)
+        self._direct = self.backend.direct(self.by_role, record)
+        return self._direct
 
     async def dispose(self, *, close: bool = True) -> None:
         """Close every connection that is not in use, and open none any more.
@@ -70,6 +79,8 @@ class Engines:
             await self.backend.end()
         for role in (Role.READ, Role.WRITE):
             if role in self.by_role:
+                if close and self._direct is not None:
+                    await self._direct.close(role)
                 engine = self.by_role[role]
                 event.listen(engine.sync_engine, "do_connect", _refuse)
                 await engine.dispose(close=close)
@@ -116,8 +127,6 @@ def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
         names = ", ".join(sorted(options.engine_options)) or "these engine options"
         msg = f"SQLAlchemy does not take {names} for this database and pool class"
         raise ConfigurationError(msg) from None
-    backend.prepare(engine, role)
-    install(engine, demotion_is_disconnect=role is Role.WRITE)
     return engine
 
 

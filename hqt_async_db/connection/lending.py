@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.greenlets import spawn
-from hqt_async_db.connection.translation.translate import leaves_connection_usable
+from hqt_async_db.connection.translation.translate import (
+    leaves_connection_usable,
+    tells_of_the_server,
+)
 from hqt_async_db.connection.usage import Usage, current_usage
 
 if TYPE_CHECKING:
@@ -55,6 +58,12 @@ class Lent:
         """Have the connection closed at the end, whatever happens."""
         self._is_spent = True
 
+    def _close(self, error: BaseException | None) -> None:
+        if error is not None and tells_of_the_server(error):
+            self._pool._invalidate(self._pooled)  # noqa: SLF001 - as SQLAlchemy does after such errors
+        else:
+            self._pooled.invalidate()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -63,7 +72,6 @@ class Lent:
     ) -> None:
         """Give the connection back, or close it."""
         if self._is_spent or (error is not None and not leaves_connection_usable(error)):
-            closing = spawn(self._pooled.invalidate)
-            await tasks.finish(closing, name="hqt_async_db close connection")
+            await tasks.finish(spawn(self._close, error), name="hqt_async_db close")
             return
         await spawn(self._pooled.close)

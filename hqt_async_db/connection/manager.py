@@ -121,7 +121,7 @@ class DatabaseManager:
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
         direct = self._engines.direct(self._record)
-        self._shortcut = None if direct is None else Shortcut(direct, self._engines.by_role)
+        self._shortcut = None if direct is None else Shortcut(direct, self._engines)
         self._ownership = Ownership()
 
     def __repr__(self) -> str:
@@ -346,8 +346,6 @@ class DatabaseManager:
 
     async def _close_all(self) -> None:
         await asyncio.gather(*(session.abandon() for session in self._sessions))
-        if self._shortcut is not None:
-            await self._shortcut.close()
         await self._engines.dispose()
 
     def open(self, mode: Mode, purpose: str) -> Session:

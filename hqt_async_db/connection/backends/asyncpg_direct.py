@@ -76,6 +76,7 @@ class AsyncpgDirect:
         if _lifts_read_only(sql):
             raise NoWayError  # a session refuses it
         async with Lent(self._engines[Role.READ].pool, "one-shot read") as lent:
+            _require_open(lent.driver)
             rows: Sequence[Any] = await lent.driver.fetch(sql, *parameters)
             return rows
 
@@ -99,6 +100,7 @@ class AsyncpgDirect:
             raise NoWayError
         answer = Answer()
         async with Lent(self._engines[Role.WRITE].pool, "one-shot write") as lent:
+            _require_open(lent.driver)
 
             async def send() -> None:
                 if write.returns:
@@ -152,7 +154,7 @@ class AsyncpgDirect:
                 explain=rows.explain,
             )
 
-    async def close(self) -> None:
+    async def close(self, _role: Role) -> None:
         """Wait for commits; the engines close the connections."""
         await tasks.drain(self)
 
@@ -163,3 +165,14 @@ def _is_of_encoding(error: BaseException) -> bool:
 
     own = asyncpg.exceptions.DataError, TypeError, ValueError, OverflowError
     return isinstance(error, own) and getattr(error, "sqlstate", None) in (None, "22000")
+
+
+def _require_open(driver: Any) -> None:
+    """Send nothing where nothing can arrive: then the outcome is known.
+
+    Raises:
+        NoWayError: The server closed the connection while it was idle; a
+            session says so, and has the pool make new ones.
+    """
+    if driver.is_closed():
+        raise NoWayError

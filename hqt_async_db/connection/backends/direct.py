@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, Table
 
+    from hqt_async_db.connection.backends.backend import Role
+
 
 class NoWayError(Exception):
     """A direct connection cannot be had: go through a session, which says why."""
@@ -131,5 +133,5 @@ class Direct(Protocol):
     async def insert(self, rows: Rows) -> None:
         """Insert many rows in one transaction and commit; as :meth:`write`."""
 
-    async def close(self) -> None:
-        """End; statements on their way raise DatabaseClosedError."""
+    async def close(self, role: Role) -> None:
+        """End before the engine of a role; what is on its way raises DatabaseClosedError."""

@@ -113,10 +113,10 @@ class OneShotExecutor:
         self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
     ) -> bool:
         """Insert rows with one statement, which prepares them column by column."""
-        if stored(mapper).is_plain:
-            with suppress(NoWayError):
-                await self._db.shortcut().insert_many(mapper, rows)
-                return True
+        with suppress(NoWayError):
+            stored(mapper).require_plain()
+            await self._db.shortcut().insert_many(mapper, rows)
+            return True
         return False
 
     async def bulk_insert(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Delete, Insert, Select, Table, Update
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import LRUCache
 
@@ -22,7 +23,7 @@ from hqt_async_db.connection.translation.schema import Statement
 from hqt_async_db.errors import HqtDbError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from sqlalchemy import Column, Dialect
     from sqlalchemy.sql.schema import DefaultGenerator
@@ -35,6 +36,9 @@ _MOST_COMPILED: Final = 500
 
 class Plan:
     """One statement, compiled for one dialect.
+
+    It holds neither the statement nor what it was compiled to, with which it
+    is forgotten.
 
     Attributes:
         sql: Its text.
@@ -52,7 +56,6 @@ class Plan:
         self.reader = reader
         self.written = written
         self.returns = bool(compiled.effective_returning)
-        self._compiled = compiled
         self._binds = [(name, processors.get(name)) for name in names]
         self._fixed = {
             compiled.bind_names[bind]: bind.effective_value
@@ -61,23 +64,16 @@ class Plan:
         }
         self._defaults = _defaults_of(compiled)
 
-    def values(self, given: Mapping[str, Any], extracted: Sequence[Any] | None) -> dict[str, Any]:
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of each parameter, defaults included.
 
         Args:
             given: Values of the statement's named parameters.
-            extracted: Parameters of the very statement, where another one
-                like it was compiled.
 
         Raises:
             NoWayError: A default needs more of SQLAlchemy than there is.
         """
-        if extracted:
-            values: dict[str, Any] = self._compiled.construct_params(  # type: ignore[assignment]  # a dict, documented as a mapping
-                dict(given), extracted_parameters=extracted, escape_names=False, _check=False
-            )
-        else:
-            values = {**self._fixed, **given}
+        values = {**self._fixed, **given}
         for name, default in self._defaults:
             values[name] = default.arg(NO_CONTEXT) if default.is_callable else default.arg
         return values
@@ -127,15 +123,28 @@ class Plans:
             plans[shape] = self._make(statement, statement.compile(dialect=self._dialect), shape)
         return plans[shape]
 
-    def of(self, statement: Any, shape: Shape) -> tuple[Plan | None, Sequence[Any] | None]:
-        """Return the plan of any statement, and the parameters in it."""
+    def of(self, statement: Any, shape: Shape) -> tuple[Plan | None, Mapping[str, Any]]:
+        """Return the plan of any statement, and the values of its parameters.
+
+        Raises:
+            NoWayError: A parameter has none; SQLAlchemy says which.
+        """
         compiled, extracted, *_ = statement._compile_w_cache(  # noqa: SLF001 - what SQLAlchemy's own cache is behind
             self._dialect, compiled_cache=self._compiled, column_keys=[]
         )
         plans = self._by_compiled.setdefault(compiled, {})
         if shape not in plans:
             plans[shape] = self._make(statement, compiled, shape)
-        return plans[shape], extracted
+        if plans[shape] is None:
+            return None, {}
+        try:
+            # Another statement like this one may have been compiled, with its own values.
+            values: Any = compiled.construct_params(
+                extracted_parameters=extracted, escape_names=False
+            )
+        except InvalidRequestError as error:
+            raise NoWayError from error
+        return plans[shape], values
 
     def _make(self, statement: Any, compiled: Any, shape: Shape) -> Plan | None:
         if not _is_plain(statement, compiled):

@@ -15,7 +15,7 @@ from hqt_async_db.connection.pacing import mapped
 from hqt_async_db.models.types import ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Dialect, Select
     from sqlalchemy.orm import Mapper
@@ -34,16 +34,27 @@ _EAGER: Final = frozenset({"joined", "subquery", "selectin", "immediate", False}
 class Reader:
     """Makes one thing of each tuple, in steps that let other tasks run.
 
-    Attributes:
+    Args:
         make: What makes it.
+        mapper: The mapper of the instances that it makes, if it makes any.
     """
 
-    def __init__(self, make: Make) -> None:
-        self.make = make
+    def __init__(self, make: Make, mapper: Mapper[Any] | None = None) -> None:
+        self._make = make
+        self._mapper = mapper
+        self._listeners = _count_of_listeners(mapper)
+
+    def is_of_use(self) -> bool:
+        """Tell whether nobody has begun to listen to the loading meanwhile."""
+        return _count_of_listeners(self._mapper) == self._listeners
 
     async def read(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Return what the rows of a driver become."""
-        return await mapped(self.make, rows)
+        return await mapped(self._make, rows)
+
+
+def _count_of_listeners(mapper: Mapper[Any] | None) -> int:
+    return 0 if mapper is None else len(mapper.class_manager.dispatch.load)
 
 
 def reader_of(
@@ -55,11 +66,7 @@ def reader_of(
     if processors is None:
         return None
     if shape in ("instances", "page"):
-        entity = statement.column_descriptions[0]["entity"]
-        make = instance_maker(inspect(entity), columns, processors) if entity else None
-        if make is None:
-            return None
-        return Reader(_paged(make, len(inspect(entity).column_attrs), processors, shape))
+        return _instance_reader(statement, columns, processors, shape)
     described = statement.column_descriptions
     if len(described) != len(columns):
         return None
@@ -70,6 +77,22 @@ def reader_of(
         (part["expr"], *entry.objects) for part, entry in zip(described, columns, strict=True)
     ]
     return Reader(_row_maker(keys, aliases, processors))
+
+
+def _instance_reader(
+    statement: Select[Any],
+    columns: Sequence[ResultColumnsEntry],
+    processors: Sequence[Processor],
+    shape: Shape,
+) -> Reader | None:
+    entity = statement.column_descriptions[0]["entity"]
+    if entity is None:
+        return None
+    mapper = inspect(entity)
+    make = instance_maker(mapper, columns, processors)
+    if make is None:
+        return None
+    return Reader(_paged(make, len(mapper.column_attrs), processors, shape), mapper)
 
 
 def tuple_reader(compiled: SQLCompiler, dialect: Dialect) -> Reader | None:
@@ -107,7 +130,9 @@ def _row_maker(
 
 
 def _dict_maker(keys: Sequence[str], processors: Sequence[Processor]) -> Make:
-    needed = [(key, process) for key, process in zip(keys, processors, strict=True) if process]
+    # By key: of columns that have the same name, the last is in the dictionary.
+    by_key = dict(zip(keys, processors, strict=True))
+    needed = [(key, process) for key, process in by_key.items() if process]
 
     def make(row: Sequence[Any]) -> dict[str, Any]:
         made = dict(zip(keys, row, strict=True))
@@ -188,7 +213,6 @@ def _keys_of(mapper: Mapper[Any], columns: Sequence[ResultColumnsEntry]) -> list
 
 def is_plainly_loaded(mapper: Mapper[Any]) -> bool:
     """Tell whether to load an instance is to set its columns, and no more."""
-    listeners = mapper.class_manager.dispatch.load
     return (
         mapper.inherits is None
         and mapper.polymorphic_on is None
@@ -197,6 +221,12 @@ def is_plainly_loaded(mapper: Mapper[Any]) -> bool:
         and all(len(p.columns) == 1 and not p.deferred for p in mapper.column_attrs)
         and all(isinstance(p.columns[0], Column) for p in mapper.column_attrs)
         and not any(relationship.lazy in _EAGER for relationship in mapper.relationships)
-        # Those that make JSON report its changes need no context.
-        and all(listener.__module__ == "sqlalchemy.ext.mutable" for listener in listeners)
+        and listeners_need_no_context(mapper.class_manager.dispatch.load)
+    )
+
+
+def listeners_need_no_context(listeners: Iterable[Any]) -> bool:
+    """Tell whether all of them are of those that make JSON report its changes."""
+    return all(
+        getattr(listener, "__module__", None) == "sqlalchemy.ext.mutable" for listener in listeners
     )

@@ -19,17 +19,16 @@ from hqt_async_db.connection.backends.direct import NoWayError, Rows, Write
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.direct_stream import DirectPieces
 from hqt_async_db.connection.executors.plans import Plans
-from hqt_async_db.connection.executors.watching import Watch
 from hqt_async_db.connection.translation.translate import translate_direct
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.orm import Mapper
 
     from hqt_async_db.connection.backends.direct import Answer, Direct
+    from hqt_async_db.connection.engines import Engines
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
 
@@ -44,13 +43,13 @@ class Shortcut:
 
     Args:
         direct: The backend's way to its driver.
-        engines: The engines beside it, by role, complete with our listeners.
+        engines: The engines beside it.
     """
 
-    def __init__(self, direct: Direct, engines: Mapping[Role, AsyncEngine]) -> None:
+    def __init__(self, direct: Direct, engines: Engines) -> None:
         self._direct = direct
-        self._engine = engines[Role.WRITE].sync_engine
-        self._watches = {role: Watch(engine.sync_engine) for role, engine in engines.items()}
+        self._engine = engines.by_role[Role.WRITE].sync_engine
+        self._watches = engines.watches
         self._plans: Plans | None = None
         self._bulk: LRUCache[Any, tuple[BulkInsert, Plan | None]] = LRUCache(_MOST_KEPT)
 
@@ -74,7 +73,7 @@ class Shortcut:
             NoWayError: It must go the plain way; nothing was run.
         """
         plan, given = await self._planned(Role.READ, statement, values, shape)
-        if plan.reader is None:
+        if plan.reader is None or not plan.reader.is_of_use():
             raise NoWayError
         try:
             rows = await (run or self._direct.read)(plan.sql, plan.bound(given))
@@ -193,23 +192,18 @@ class Shortcut:
         """
         await self._direct.warm_up()
 
-    async def close(self) -> None:
-        """End."""
-        await self._direct.close()
-
     async def _planned(
         self, role: Role, statement: Any, values: Mapping[str, Any] | None, shape: Shape
     ) -> tuple[Plan, dict[str, Any]]:
         """Return a statement's plan and the values of all its parameters."""
         plans = await self._ready(role)
-        extracted = None
         if values is None:
-            plan, extracted = plans.of(statement, shape)
+            plan, values = plans.of(statement, shape)
         else:
             plan = plans.of_template(statement, shape)
         if plan is None:
             raise NoWayError
-        return plan, plan.values(values or {}, extracted)
+        return plan, plan.values(values)
 
     async def _ready(self, role: Role) -> Plans:
         """Return the plans, unless somebody watches; connects if that is still to do."""

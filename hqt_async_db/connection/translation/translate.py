@@ -117,6 +117,18 @@ def leaves_connection_usable(error: BaseException) -> bool:
     return found is not None and not found.verdict.lost and found.verdict is not findings.READ_ONLY
 
 
+def tells_of_the_server(error: BaseException) -> bool:
+    """Tell whether ``error`` says that the other connections are of no more use either.
+
+    That is a lost connection, and a server that refuses what it took before.
+    """
+    if isinstance(error, errors.HqtDbError):
+        is_demoted = isinstance(error, errors.ReadOnlyViolationError)
+        return is_demoted or bool(getattr(error, "connection_invalidated", False))
+    found = _on_connection(_find(error)) if isinstance(error, Exception) else None
+    return found is not None and found.verdict.lost
+
+
 def translated(url: URL | None = None) -> AbstractContextManager[None]:
     """Return the boundary: inside it, failures are raised as ours.
 

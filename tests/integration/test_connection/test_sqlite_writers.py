@@ -91,7 +91,7 @@ class Storm:
 
     def __init__(self, db: DatabaseManager) -> None:
         self.seed = secrets.randbits(32)
-        self._random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
+        self._random = random.Random(self.seed)
         self._db = db
         self.seen: dict[str, Session] = {}
 

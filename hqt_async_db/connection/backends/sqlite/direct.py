@@ -43,13 +43,13 @@ class FileDirect:
         self._options = options
         self._readers = engines[Role.READ].pool
         self._reads = ReadLanes(
-            engines[Role.READ].pool.recreate(),
+            engines[Role.READ],
             most=options.pool_size,
             patience_s=options.lock_timeout_s,
             timeout_s=options.statement_timeout_s,
         )
         self._writes = WriteLane(
-            engines[Role.WRITE].pool.recreate(),
+            engines[Role.WRITE],
             lock_timeout_s=options.lock_timeout_s,
             commit_timeout_s=options.commit_timeout_s,
             timeout_s=options.statement_timeout_s,
@@ -95,6 +95,6 @@ class FileDirect:
             )
         )
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await asyncio.gather(self._reads.close(), self._writes.close())
+    async def close(self, role: Role) -> None:
+        """Close the connections of a role."""
+        await (self._reads.close() if role is Role.READ else self._writes.close())

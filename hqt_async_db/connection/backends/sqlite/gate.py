@@ -27,12 +27,15 @@ class WriteGate:
         """Return who is writing now, or None."""
         return self._holder
 
-    async def enter(self, timeout_s: float, usage: Usage | None = None) -> None:
+    async def enter(
+        self, timeout_s: float, usage: Usage | None = None, *, waited_s: float = 0.0
+    ) -> None:
         """Wait for the turn to write; end it with :meth:`leave`.
 
         Args:
             timeout_s: How long to wait.
             usage: Whose turn it will be, for messages; None is the running use.
+            waited_s: How much of ``timeout_s`` is over already.
 
         Raises:
             NestedSessionError: The running task has the turn itself.
@@ -43,7 +46,7 @@ class WriteGate:
         if not self._turn.locked():  # nor does anybody wait: no timer is needed
             await self._turn.acquire()
         else:
-            await self._wait(timeout_s)
+            await self._wait(timeout_s, waited_s)
         self._holder = usage
 
     def enter_now(self, usage: Usage) -> bool:
@@ -78,9 +81,9 @@ class WriteGate:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.leave)
 
-    async def _wait(self, timeout_s: float) -> None:
+    async def _wait(self, timeout_s: float, waited_s: float) -> None:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s - waited_s):
                 await self._turn.acquire()
         except TimeoutError:
             holder = self._holder

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from sqlalchemy.pool import Pool, PoolProxiedConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
     from hqt_async_db.connection.backends.sqlite.gate import WriteGate
@@ -120,13 +121,13 @@ class LaneMaker:
     """Opens lanes, one at a time however many tasks ask at once.
 
     Args:
-        pool: Makes the connections.
+        engine: Whose pool tells how to make the connections.
         take: Takes each lane that was opened, whether or not the task that
             asked for it was cancelled meanwhile.
     """
 
-    def __init__(self, pool: Pool, take: Callable[[Lane], None]) -> None:
-        self._pool = pool
+    def __init__(self, engine: AsyncEngine, take: Callable[[Lane], None]) -> None:
+        self._engine = engine
         self._take = take
         self._opening: asyncio.Task[Lane] | None = None
         self._is_closed = False
@@ -150,7 +151,8 @@ class LaneMaker:
 
     async def _open(self) -> Lane:
         try:
-            lane = Lane(await spawn(self._pool.connect))
+            # A pool made only now has what listens to the engine's by now.
+            lane = Lane(await spawn(self._engine.pool.recreate().connect))
         except Exception as error:
             raise NoWayError from error
         finally:

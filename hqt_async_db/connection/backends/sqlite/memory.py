@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import Pool
 
+    from hqt_async_db.connection.backends.backend import Role
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
     from hqt_async_db.connection.backends.sqlite.worker import Job
     from hqt_async_db.connection.options import Options
@@ -108,7 +109,7 @@ class MemoryDirect:
             )
         )
 
-    async def close(self) -> None:
+    async def close(self, _role: Role) -> None:
         """Wait for commits; the engine closes the connection."""
         await tasks.drain(self)
 

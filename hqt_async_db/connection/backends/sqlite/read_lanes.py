@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from hqt_async_db.errors import DatabaseClosedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.pool import Pool
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.sqlite.lanes import Lane
 
@@ -28,16 +29,16 @@ class ReadLanes:
     """One lane; more of them while statements take long.
 
     Args:
-        pool: Makes the connections.
+        engine: Whose pool tells how to make the connections.
         most: How many there may be.
         patience_s: How long to wait for another process to recover the log.
         timeout_s: When to interrupt a statement, None for never.
     """
 
     def __init__(
-        self, pool: Pool, *, most: int, patience_s: float, timeout_s: float | None
+        self, engine: AsyncEngine, *, most: int, patience_s: float, timeout_s: float | None
     ) -> None:
-        self._maker = LaneMaker(pool, self._take)
+        self._maker = LaneMaker(engine, self._take)
         self._most = most
         self._patience_s = patience_s
         self._timeout_s = timeout_s
@@ -59,17 +60,16 @@ class ReadLanes:
         shot = ReadShot(sql, parameters)
         shot.future = loop.create_future()
         self._send(shot, self._pick())
-        timer = None
         if self._timeout_s is not None:
-            timer = loop.call_later(self._timeout_s, self._stop, shot)
+            self._look_at_the_clock(shot, self._timeout_s)
         try:
             await shot.future
         except asyncio.CancelledError:
             self._stop(shot)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            if shot.timer is not None:
+                shot.timer.cancel()
         if shot.error is not None:
             raise shot.error
         return shot.rows
@@ -132,6 +132,16 @@ class ReadLanes:
             self._answer(shot, interrupted())
         for lane in self._waiting:
             lane.interrupt(shot)
+
+    def _look_at_the_clock(self, shot: ReadShot, timeout_s: float) -> None:
+        """Stop a shot that has run for too long; what it waited before does not count."""
+        ran_s = 0.0 if shot.since is None else time.monotonic() - shot.since
+        if ran_s >= timeout_s:
+            self._stop(shot)
+            return
+        shot.timer = asyncio.get_running_loop().call_later(
+            timeout_s - ran_s, self._look_at_the_clock, shot, timeout_s
+        )
 
     # -- when a statement takes long ---------------------------------------
 

@@ -71,12 +71,23 @@ class Shot(Interruptible):
 
 
 class ReadShot(Shot):
-    """A SELECT, in no transaction but its own."""
+    """A SELECT, in no transaction but its own.
 
-    __slots__ = ()
+    Attributes:
+        since: When the thread began with it, by ``time.monotonic``.
+        timer: What will look whether it takes too long.
+    """
+
+    __slots__ = ("since", "timer")
+
+    def __init__(self, sql: str, parameters: Any) -> None:
+        super().__init__(sql, parameters)
+        self.since: float | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def run(self, connection: sqlite3.Connection, patience_s: float) -> None:
         """Read; wait while another process recovers the log."""
+        self.since = time.monotonic()
         try:
             while not self.done:
                 try:
@@ -118,9 +129,11 @@ class WriteShot(Shot):
         self.is_unwanted = False
         self.answered = False
 
-    def forget(self) -> None:
-        """Make it as new, to be run again."""
+    def begin_again_alone(self) -> None:
+        """Make it as new, to be claimed again and committed alone."""
         self.rows, self.rowcount, self.error = [], -1, None
+        self.joins = False
+        self._unclaimed = [True]
 
 
 class Batch:
@@ -128,77 +141,67 @@ class Batch:
 
     They follow each other as if each had committed before the next began;
     the disk is waited for once. A statement that fails undoes only itself.
-    Where the transaction as a whole fails, each is run again, alone, so that
-    the error reaches the task that caused it.
+    Where the transaction as a whole fails, each is to be run again, alone, so
+    that the error reaches the task that caused it.
 
     Attributes:
         shots: The writes, in their order.
         committing_since: When COMMIT was sent, by ``time.monotonic``; None
             before and after.
+        is_to_be_split: Whether it failed as a whole: nothing was committed,
+            and no shot knows its fate.
     """
 
-    __slots__ = ("_taken", "committing_since", "shots")
+    __slots__ = ("committing_since", "is_to_be_split", "shots")
 
     def __init__(self, shots: Sequence[WriteShot]) -> None:
         self.shots = shots
         self.committing_since: float | None = None
-        self._taken: list[WriteShot] = []
+        self.is_to_be_split = False
 
     def run(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
         """Commit what was not withdrawn; every shot learns what became of it."""
-        if not self._run_together(job, connection, patience_s):
-            self._run_apart(job, connection, patience_s)
-
-    def _run_together(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> bool:
-        """Run all in one transaction; tell whether each now knows its fate."""
         failure = _begin(job, connection, patience_s)
+        taken: list[WriteShot] = []
         for shot in self.shots:
             if not shot.claim():
                 continue  # its task was cancelled
-            self._taken.append(shot)
+            taken.append(shot)
             if failure is not None:
                 shot.error = failure
                 continue
             shot.execute(connection)
             if not connection.in_transaction:  # undone by SQLite, with what was before it
-                return len(self._taken) == 1
-        return failure is not None or self._end(job, connection, patience_s, self._taken)
-
-    def _run_apart(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
-        """Run each in a transaction of its own."""
-        self._taken += [shot for shot in self.shots if shot.claim()]
-        for shot in self._taken:
-            shot.forget()
-            shot.error = _begin(job, connection, patience_s)
-            if shot.error is None:
-                shot.execute(connection)
-                self._end(job, connection, patience_s, (shot,))
+                self.is_to_be_split = len(self.shots) > 1
+                return
+        if failure is None:
+            self._end(job, connection, patience_s, taken)
 
     def _end(
         self,
         job: Job,
         connection: sqlite3.Connection,
         patience_s: float,
-        shots: Sequence[WriteShot],
-    ) -> bool:
-        """Commit what succeeded; tell whether each shot now knows its fate."""
-        succeeded = [shot for shot in shots if shot.error is None]
+        taken: Sequence[WriteShot],
+    ) -> None:
+        """Commit what succeeded."""
+        succeeded = [shot for shot in taken if shot.error is None]
         if not succeeded:
             _roll_back(connection)
-            return True
+            return
         try:
             job.go_on()
             self.committing_since = time.monotonic()
             commit(job, connection, patience_s)
         except Exception as error:  # noqa: BLE001 - raised again on the loop
             _roll_back(connection)
-            if len(shots) > 1 and not is_doubtful(error):
-                return False
+            if len(taken) > 1 and not is_doubtful(error):
+                self.is_to_be_split = True
+                return
             for shot in succeeded:
                 shot.error, shot.is_in_doubt = error, is_doubtful(error)
         finally:
             self.committing_since = None
-        return True
 
 
 def _begin(job: Job, connection: sqlite3.Connection, patience_s: float) -> Exception | None:

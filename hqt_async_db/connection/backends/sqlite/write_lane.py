@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker, closed
 from hqt_async_db.connection.backends.sqlite.shots import Batch
 from hqt_async_db.connection.sessions.transaction import (
@@ -21,7 +22,7 @@ from hqt_async_db.errors import CommitOutcomeUnknownError, DatabaseLockedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.pool import Pool
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.sqlite.lanes import Lane
     from hqt_async_db.connection.backends.sqlite.shots import WriteShot
@@ -38,7 +39,7 @@ class WriteLane:
     is left to write.
 
     Args:
-        pool: Makes the connection.
+        engine: Whose pool tells how to make the connection.
         lock_timeout_s: How long to wait for the turn, and for other processes.
         commit_timeout_s: After how long a COMMIT counts as unknown.
         timeout_s: When to interrupt statements, None for never.
@@ -47,14 +48,14 @@ class WriteLane:
 
     def __init__(
         self,
-        pool: Pool,
+        engine: AsyncEngine,
         *,
         lock_timeout_s: float,
         commit_timeout_s: float,
         timeout_s: float | None,
         record: Callable[[Receipt], None],
     ) -> None:
-        self._maker = LaneMaker(pool, self._take)
+        self._maker = LaneMaker(engine, self._take)
         self._lock_timeout_s = lock_timeout_s
         self._commit_timeout_s = commit_timeout_s
         self._timeout_s = timeout_s
@@ -120,19 +121,30 @@ class WriteLane:
     # -- the task that writes ----------------------------------------------
 
     async def _write_all(self) -> None:
+        """Write until nothing is left, or until another task does this."""
+        this = asyncio.current_task()
         try:
-            while self._pending:
+            while self._writer is this and self._pending:
                 await self._write_next()
+        except asyncio.CancelledError:  # the loop ends; who waits must not wait for ever
+            while self._pending:
+                self._answer(self._pending.popleft(), closed())
+            raise
         finally:
-            if self._writer is asyncio.current_task():
+            if self._writer is this:
                 self._writer = None
 
     async def _write_next(self) -> None:
         """Wait for the turn, and commit what has come up to then."""
+        first = self._pending[0]
+        if first.answered:  # its task was cancelled
+            self._pending.popleft()
+            return
         try:
             lane = self._lane or await self._maker.lane()
             if lane.gate is not None:
-                await lane.gate.enter(self._lock_timeout_s, self._pending[0].usage)
+                waited_s = first.usage.age_s
+                await lane.gate.enter(self._lock_timeout_s, first.usage, waited_s=waited_s)
         except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             self._give_up_waiting(error)
             return
@@ -144,6 +156,9 @@ class WriteLane:
             self._batch = None
             if lane.gate is not None:
                 lane.gate.leave()
+        if batch.is_to_be_split:
+            self._split(batch)
+            return
         for shot in batch.shots:
             self._settle(shot, lane)
 
@@ -169,6 +184,8 @@ class WriteLane:
             )
         except asyncio.CancelledError:
             log_interrupted_commit()
+            for shot in batch.shots:
+                self._answer(shot, unknown_outcome(None))
             raise
         except Exception as error:  # noqa: BLE001 - stopped before its turn on the thread came
             for shot in batch.shots:
@@ -188,9 +205,13 @@ class WriteLane:
 
     def _look(self, lane: Lane, batch: Batch) -> None:
         """Wait no longer for a COMMIT that does not come back."""
+        if batch is not self._batch:
+            return
         since = batch.committing_since
-        if since is None or time.monotonic() - since < self._commit_timeout_s:
-            asyncio.get_running_loop().call_later(self._commit_timeout_s, self._look, lane, batch)
+        waited_s = 0.0 if since is None else time.monotonic() - since
+        if waited_s < self._commit_timeout_s:
+            left_s = self._commit_timeout_s - waited_s
+            asyncio.get_running_loop().call_later(left_s, self._look, lane, batch)
             return
         for shot in batch.shots:
             self._answer(shot, unknown_outcome(None))
@@ -199,6 +220,15 @@ class WriteLane:
             tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
         # The turn is not over before the thread is; who waits for it is told so.
         self._writer = tasks.start(self._write_all(), name="hqt_async_db one-shot writes")
+
+    def _split(self, batch: Batch) -> None:
+        """Have each of the writes, which failed together, run alone."""
+        for shot in reversed(batch.shots):
+            if shot.is_unwanted:
+                self._answer(shot, closed() if self._is_closed else asyncio.CancelledError())
+            elif not shot.answered:
+                shot.begin_again_alone()
+                self._pending.appendleft(shot)
 
     # -- what became of it -------------------------------------------------
 
@@ -220,11 +250,13 @@ class WriteLane:
             return
         shot.answered = True
         shot.error = error
+        if shot.future is not None and not shot.future.done():
+            shot.future.set_result(None)
+        if isinstance(error, NoWayError):
+            return  # it goes another way
         is_unknown = isinstance(error, CommitOutcomeUnknownError)
         outcome: Outcome = "unknown" if is_unknown else "rolled_back" if error else "committed"
         self._record(Receipt(outcome, shot.tables))
-        if shot.future is not None and not shot.future.done():
-            shot.future.set_result(None)
 
     async def _withdraw(self, shot: WriteShot) -> None:
         """Keep a shot from running; if it runs, wait for its end."""

@@ -1,0 +1,1 @@
+"""One-shot calls: their short way does what the plain one does."""
