@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Final
 
 from hqt_async_db.errors import DatabaseClosedError
+
+
+class _Process:
+    """How often this process came about by a fork; asking for its id costs a system call."""
+
+    generation = 0
+
+    def forked(self) -> None:
+        """Count one more."""
+        self.generation += 1
+
+
+_process: Final = _Process()
+if hasattr(os, "register_at_fork"):  # where there is a fork
+    os.register_at_fork(after_in_child=_process.forked)
 
 
 class Ownership:
@@ -16,12 +32,12 @@ class Ownership:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
+        self._generation = _process.generation
         self._is_over = False
 
     def end(self) -> bool:
         """Refuse every later use; tell whether there is anything to close here."""
-        if self._is_over or self._pid != os.getpid():
+        if self._is_over or self._generation != _process.generation:
             return False
         self._is_over = True
         return True
@@ -41,7 +57,7 @@ class Ownership:
         if self._is_over:
             msg = "this DatabaseManager was disposed; make a new one"
             raise DatabaseClosedError(msg)
-        if self._pid != os.getpid():
+        if self._generation != _process.generation:
             msg = "this DatabaseManager was made before a fork; make one in the child process"
             raise DatabaseClosedError(msg)
         try:

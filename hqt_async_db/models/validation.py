@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Column, inspect
 from sqlalchemy.sql import ClauseElement
@@ -25,6 +27,10 @@ class _Field(NamedTuple):
     type: ColumnType[Any] | None
     nullable: bool
     filled: bool  # something else supplies a value that is left out
+
+
+# The classes of nearly all values, which need no closer look.
+_PLAIN: Final = frozenset({str, int, float, bool, datetime, Decimal, type(None)})
 
 
 def validate_values(
@@ -74,6 +80,8 @@ def validate_values(
 
 def is_sql(value: object) -> bool:
     """Tell whether a value is an SQL expression, to be computed by the database."""
+    if type(value) in _PLAIN:
+        return False
     return hasattr(value, "__clause_element__") or isinstance(value, ClauseElement)
 
 

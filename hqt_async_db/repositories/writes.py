@@ -39,9 +39,7 @@ class Writes(Bound[ModelT]):
             ForeignKeyViolationError: A referenced row does not exist.
         """
         checked = self._checked(values, partial=False, relationships=True)
-        instance = self.model(**checked)
-        await self._executor.insert(instance)
-        return instance
+        return await self._executor.create(self.model, checked)
 
     async def update(self, instance: ModelT, **values: Any) -> ModelT:
         """Store the values and set them on the instance, which is returned.
@@ -118,10 +116,9 @@ class Writes(Bound[ModelT]):
     ) -> tuple[ModelT, bool]:
         found = await executor.fetch(statement, shape="instances")
         if not found:
-            instance = self.model(**values)
             try:
                 async with executor.session.begin_nested():
-                    await executor.insert(instance)
+                    instance = await executor.create(self.model, values)
             except DuplicateKeyError:
                 found = await executor.fetch(statement, shape="instances")
                 if not found:  # it is another unique key that exists

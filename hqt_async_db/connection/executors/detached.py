@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Delete, delete, inspect
+from sqlalchemy.ext.mutable import Mutable
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.orm import InstanceState
 
 
@@ -48,9 +51,9 @@ def pending_values(instance: Any) -> dict[str, Any]:
 
 def adopt(instance: Any, twin: Any) -> None:
     """Give an instance the values that its twin was stored with."""
-    for attribute in inspect(instance).mapper.column_attrs:
-        if attribute.key in twin.__dict__:
-            set_loaded(instance, attribute.key, twin.__dict__[attribute.key])
+    names = inspect(instance).mapper.column_attrs.keys()
+    loaded = twin.__dict__
+    set_all_loaded(instance, {name: loaded[name] for name in names if name in loaded})
 
 
 def set_loaded(instance: Any, name: str, value: Any) -> None:
@@ -59,6 +62,22 @@ def set_loaded(instance: Any, name: str, value: Any) -> None:
         # A value that tracks its own changes learns its row on assignment only.
         setattr(instance, name, value)
     set_committed_value(instance, name, instance.__dict__[name])
+
+
+def set_all_loaded(instance: Any, values: Mapping[str, Any]) -> None:
+    """Set values as if they had been loaded, which were checked; nothing is pending then.
+
+    What was assigned meanwhile to other attributes stays pending.
+    """
+    state, loaded = inspect(instance), instance.__dict__
+    for name, value in values.items():
+        if isinstance(value, Mutable):
+            set_loaded(instance, name, value)
+        else:
+            loaded[name] = value
+            state.committed_state.pop(name, None)
+    if not state.committed_state and state.modified:
+        state._commit_all(loaded)  # noqa: SLF001 - what SQLAlchemy does after a flush
 
 
 def delete_statement(instance: Any) -> Delete:

@@ -76,8 +76,8 @@ class Executor(Protocol):
             is_short: Whether it is about one row.
         """
 
-    async def insert(self, instance: Any) -> None:
-        """Store a new instance and load what the database filled in."""
+    async def create(self, model: type[T], values: Mapping[str, Any]) -> T:
+        """Store a new row of checked values, and return its complete instance."""
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Store changed values of an instance, and set them on it."""
@@ -162,8 +162,9 @@ class SessionExecutor:
                 await instances.reread(self.session, mapper)
             return int(result.rowcount)
 
-    async def insert(self, instance: Any) -> None:
-        """Add and flush."""
+    async def create(self, model: type[T], values: Mapping[str, Any]) -> T:
+        """Add an instance and flush."""
+        instance = model(**values)
         instances.refuse_foreign_relatives(
             self.session, inspect(instance).mapper, instance.__dict__
         )
@@ -171,6 +172,7 @@ class SessionExecutor:
             # Not add() here: a session that is ended, or busy, must not take it in.
             await self.session.run_sync(_add, instance)
             await instances.complete(self.session, instance)
+        return instance
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Set the values and flush."""

@@ -77,14 +77,14 @@ class OneShotExecutor:
         async with self._writing() as executor:
             return await executor.write(statement, mapper, values)
 
-    async def insert(self, instance: Any) -> None:
+    async def create(self, model: type[T], values: Mapping[str, Any]) -> T:
         """Insert one row and commit."""
         with suppress(NoWayError):
             shortcut = self._db.shortcut()
-            await stored(inspect(instance).mapper).insert(shortcut, instance)
-            return
+            created: T = await stored(inspect(model)).create(shortcut, values)
+            return created
         async with self._writing() as executor:
-            await executor.insert(instance)
+            return await executor.create(model, values)
 
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Update one row by primary key, sending only what changes.

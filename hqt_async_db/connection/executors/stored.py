@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from inspect import getclosurevars, isfunction
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Column, bindparam, insert, inspect, update
-from sqlalchemy.orm.attributes import set_committed_value
 
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
@@ -18,6 +17,7 @@ from hqt_async_db.connection.executors.readers import (
     listeners_need_no_context,
 )
 from hqt_async_db.connection.translation.translate import stale_record
+from hqt_async_db.models.base import Base
 from hqt_async_db.models.validation import is_sql
 
 if TYPE_CHECKING:
@@ -31,9 +31,25 @@ if TYPE_CHECKING:
 _EVENTS: Final = attrgetter("before_insert", "after_insert", "before_update", "after_update")
 # Those that check a value, which was checked before, and make JSON report its changes.
 _SETTERS: Final = ("hqt_async_db.models.base", "sqlalchemy.ext.mutable")
+# What SQLAlchemy itself does when an instance is made.
+_MAKERS: Final = ("sqlalchemy.orm.mapper",)
 # No column has such a name; a parameter must not have a column's.
 _NEW: Final = "hqt_new_"
 _OLD: Final = "hqt_old_"
+
+
+class _Insert(NamedTuple):
+    """The INSERT of one set of columns.
+
+    Attributes:
+        statement: The statement.
+        sent: Its parameters, and the attributes whose values they are.
+        returned: The attributes that the database fills in.
+    """
+
+    statement: Insert
+    sent: list[tuple[str, str]]
+    returned: list[str]
 
 
 class Stored:
@@ -67,9 +83,11 @@ class Stored:
         self._is_plain = is_plainly_loaded(mapper) and self._needs_values_alone()
         self._settable = self._columns.keys() - {*self._keys, self._version}
         self._finish = finisher(mapper)
-        self._inserts: dict[frozenset[str], Insert] = {}
+        self._inserts: dict[frozenset[str], _Insert] = {}
         self._updates: dict[frozenset[str], Update] = {}
+        # How many listeners were found to be harmless.
         self._setters: dict[str, int] = {}
+        self._makers = -1
 
     def _needs_values_alone(self) -> bool:
         """Tell whether only the caller and Python's defaults fill in the columns."""
@@ -104,50 +122,80 @@ class Stored:
 
     # -- insert ------------------------------------------------------------
 
-    async def insert(self, shortcut: Shortcut, instance: Any) -> None:
-        """Store a new instance; it is detached and complete afterwards.
+    async def create(self, shortcut: Shortcut, values: Mapping[str, Any]) -> Any:
+        """Store a new row, and return a detached, complete instance of it.
+
+        Args:
+            shortcut: The way to the driver.
+            values: Values by attribute name, which were checked.
 
         Raises:
             NoWayError: It takes a unit of work; nothing was run.
         """
-        values = self._given(instance)
-        unfilled = frozenset([name for name in self._left_out if values.get(name) is None])
-        statement = self._inserts.get(unfilled)
-        if statement is None:
-            statement = self._inserts[unfilled] = self._insert_without(unfilled)
-        sent = {_NEW + name: values.get(name) for name in self._sent(unfilled)}
-        answer, complete = await shortcut.write(statement, sent, joins=True)
+        self.require_plain()
+        instance = None
+        given = dict(values)
+        if not self._is_made_plainly(given):
+            instance = self._mapper.class_(**values)
+            given = self._given(instance)
+        if any(map(is_sql, given.values())):
+            raise NoWayError
+        if self._version is not None:
+            given[self._version] = self._next_version(None)
+        unfilled = frozenset([name for name in self._left_out if given.get(name) is None])
+        kept = self._inserts.get(unfilled)
+        if kept is None:
+            kept = self._inserts[unfilled] = self._insert_without(unfilled)
+        statement, sent, returned = kept
+        answer, complete = await shortcut.write(
+            statement, {parameter: given.get(name) for parameter, name in sent}, joins=True
+        )
+        if instance is None:
+            instance = self._mapper.class_manager.new_instance()
         loaded = instance.__dict__
-        loaded.update({name: values.get(name) for name in self._columns})
-        for name in unfilled:
-            loaded[name] = complete.get(self._columns[name].key)
+        for name, column in self._columns.items():
+            loaded[name] = complete.get(column.key) if name in unfilled else given.get(name)
         for row in answer.rows:
-            loaded.update(zip(self._returned(unfilled), row, strict=True))
+            loaded.update(zip(returned, row, strict=True))
         self._finish(instance)
+        return instance
+
+    def _is_made_plainly(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether to make an instance is to set these values, and no more."""
+        manager = self._mapper.class_manager
+        return (
+            manager.original_init is Base.__init__
+            and values.keys() <= self._columns.keys()
+            and self._is_initialised_plainly()
+            and all(map(self._is_set_plainly, values))
+        )
+
+    def _is_initialised_plainly(self) -> bool:
+        """Tell whether only SQLAlchemy itself looks at new instances."""
+        listeners = self._mapper.class_manager.dispatch.init
+        if len(listeners) == self._makers:
+            return True
+        if not all(_origin(listener) in _MAKERS for listener in listeners):
+            return False
+        self._makers = len(listeners)
+        return True
 
     def _given(self, instance: Any) -> dict[str, Any]:
         """Return the column values of a new instance, if it has nothing else."""
-        self.require_plain()
         values = {name: value for name, value in instance.__dict__.items() if name in self._columns}
-        is_more = len(values) < len(instance.__dict__) - 1  # but for SQLAlchemy's own state
-        if is_more or any(map(is_sql, values.values())):
+        if len(values) < len(instance.__dict__) - 1:  # but for SQLAlchemy's own state
             raise NoWayError
-        if self._version is not None:
-            values[self._version] = self._next_version(None)
         return values
 
-    def _insert_without(self, unfilled: frozenset[str]) -> Insert:
+    def _insert_without(self, unfilled: frozenset[str]) -> _Insert:
         """Return the INSERT of all columns but those that are filled in elsewhere."""
-        parameters: dict[str, Any] = {
-            self._columns[n].key: bindparam(_NEW + n) for n in self._sent(unfilled)
-        }
-        returned = [self._columns[name] for name in self._returned(unfilled)]
+        names = [name for name in self._columns if name not in unfilled]
+        returned = self._returned(unfilled)
+        parameters: dict[str, Any] = {self._columns[n].key: bindparam(_NEW + n) for n in names}
         statement: Any = insert(self._table).values(parameters)
-        complete: Insert = statement.returning(*returned) if returned else statement
-        return complete
-
-    def _sent(self, unfilled: frozenset[str]) -> list[str]:
-        return [name for name in self._columns if name not in unfilled]
+        if returned:
+            statement = statement.returning(*[self._columns[name] for name in returned])
+        return _Insert(statement, [(_NEW + name, name) for name in names], returned)
 
     def _returned(self, unfilled: frozenset[str]) -> list[str]:
         return [
@@ -182,11 +230,8 @@ class Stored:
         answer, complete = await shortcut.write(statement, sent, joins=True)
         if not answer.rowcount:
             raise stale_record(self._table.name)
-        for name, value in changed.items():
-            detached.set_loaded(instance, name, value)
-        for name, key in self._renewed.items():
-            if name not in changed:
-                set_committed_value(instance, name, complete[key])
+        renewed = {n: complete[key] for n, key in self._renewed.items() if n not in changed}
+        detached.set_all_loaded(instance, {**changed, **renewed})
 
     def _changes(self, instance: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new values of the columns that really change."""

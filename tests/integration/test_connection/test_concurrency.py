@@ -8,10 +8,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from hqt_async_db import DatabaseLockedError, NestedSessionError, PoolTimeoutError
 from hqt_async_db.repositories import BaseRepository
@@ -154,6 +155,10 @@ async def test_writers_are_served_in_order(ledger: DatabaseManager) -> None:
             await session.flush()
             order.append(number)
 
+    async with AsyncExitStack() as held:  # to open connections takes its time
+        for _ in range(9):
+            session = await held.enter_async_context(ledger.session())
+            await session.execute(text("SELECT 1"))
     async with ledger.session() as holder:
         holder.add(Entry(name="first of all"))
         await holder.flush()

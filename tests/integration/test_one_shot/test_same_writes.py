@@ -75,7 +75,7 @@ async def live(db: DatabaseManager, story: Story) -> list[Any]:
         found.append(seen(await stored(db, instance), masked=MASKED))
     for name, value in story.assigned.items():
         setattr(instance, name, value)
-    if story.document is not None:
+    if story.document is not None and getattr(instance, story.document) is not None:
         getattr(instance, story.document)["new"] = [1.5, None]
         getattr(instance, story.document).setdefault("deep", {})["er"] = True
     await repository.update(instance)

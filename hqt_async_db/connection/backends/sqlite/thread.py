@@ -86,6 +86,42 @@ class ConnectionThread:
             log.note(job.log_bytes)
         return job.result
 
+    def start(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        then: Callable[[BaseException | None], None],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Do as :meth:`hop` does, and have the loop call ``then`` instead of waiting.
+
+        Args:
+            function: What to call; its first argument is its job.
+            arguments: Further arguments.
+            then: Called on the loop, with what ``function`` raised, or None.
+            timeout_s: When to interrupt it.
+        """
+        loop, log = asyncio.get_running_loop(), self.log
+        job = self._job = Job(function, arguments, None if log is None else log.path)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, self._interrupt, job)
+
+        def ended(error: BaseException | None) -> None:
+            if timer is not None:
+                timer.cancel()
+            if log is not None and job.log_bytes:
+                log.note(job.log_bytes)
+            then(error)
+
+        def run() -> None:
+            failure: BaseException | None = None
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - handed to the loop
+                failure = error
+            loop.call_soon_threadsafe(ended, failure)
+
+        self.post(run)
+
     def post(self, function: Callable[[], Any]) -> None:
         """Have the thread call ``function``, which reports by itself; wait for nothing."""
         self.raw._tx.put_nowait((None, function))  # noqa: SLF001 - see the class

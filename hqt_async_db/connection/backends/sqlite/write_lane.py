@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
@@ -14,7 +14,6 @@ from hqt_async_db.connection.backends.sqlite.shots import Batch
 from hqt_async_db.connection.sessions.transaction import (
     Outcome,
     Receipt,
-    log_interrupted_commit,
     unknown_outcome,
 )
 from hqt_async_db.errors import CommitOutcomeUnknownError, DatabaseLockedError
@@ -34,9 +33,8 @@ _MOST_PER_COMMIT: Final = 100
 class WriteLane:
     """One connection through which one-shot writes go, first come, first served.
 
-    A task takes the turn to write, among the sessions, at the gate of the
-    file; what has come up to then is one transaction. It ends when nothing
-    is left to write.
+    It waits for the turn to write, among the sessions, at the gate of the
+    file; what has come up to then is one transaction.
 
     Args:
         engine: Whose pool tells how to make the connection.
@@ -63,7 +61,8 @@ class WriteLane:
         self._lane: Lane | None = None
         self._pending: deque[WriteShot] = deque()
         self._batch: Batch | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._is_closed = False
 
     async def open(self) -> None:
@@ -86,8 +85,7 @@ class WriteLane:
             lane.gate.refuse_nested()
         shot.future = asyncio.get_running_loop().create_future()
         self._pending.append(shot)
-        if self._writer is None:
-            self._writer = tasks.start(self._write_all(), name="hqt_async_db one-shot writes")
+        self._go_on()
         try:
             await shot.future
         except asyncio.CancelledError as cancelled:
@@ -107,10 +105,12 @@ class WriteLane:
             for shot in self._batch.shots:
                 shot.is_unwanted = True
             self._stop_if_unwanted(self._batch)
-        if self._writer is not None:
-            if self._batch is None:
-                self._writer.cancel()  # it waits for the turn
-            await asyncio.wait((self._writer,))
+        if self._turn is not None:
+            self._turn.cancel()
+            await asyncio.wait((self._turn,))
+        if self._batch is not None:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
         await self._maker.close()
         if self._lane is not None:
             await self._lane.close()
@@ -118,49 +118,71 @@ class WriteLane:
     def _take(self, lane: Lane) -> None:
         self._lane = lane
 
-    # -- the task that writes ----------------------------------------------
+    # -- taking turns ------------------------------------------------------
 
-    async def _write_all(self) -> None:
-        """Write until nothing is left, or until another task does this."""
-        this = asyncio.current_task()
+    def _go_on(self) -> None:
+        """Send what waits, now or when the turn comes."""
+        while self._pending and self._pending[0].answered:  # its task was cancelled
+            self._pending.popleft()
+        if not self._pending or self._batch is not None or self._turn is not None:
+            return
+        lane = self._lane
+        if lane is not None and (lane.gate is None or lane.gate.enter_now(self._pending[0].usage)):
+            self._send(lane)
+        else:
+            self._turn = tasks.start(self._take_turn(), name="hqt_async_db one-shot writes")
+
+    async def _take_turn(self) -> None:
+        """Wait for the turn to write, and send what has come up to then."""
         try:
-            while self._writer is this and self._pending:
-                await self._write_next()
+            lane = self._lane or await self._maker.lane()
+            if lane.gate is not None:
+                usage = self._pending[0].usage
+                await lane.gate.enter(self._lock_timeout_s, usage, waited_s=usage.age_s)
         except asyncio.CancelledError:  # the loop ends; who waits must not wait for ever
             while self._pending:
                 self._answer(self._pending.popleft(), closed())
             raise
-        finally:
-            if self._writer is this:
-                self._writer = None
-
-    async def _write_next(self) -> None:
-        """Wait for the turn, and commit what has come up to then."""
-        first = self._pending[0]
-        if first.answered:  # its task was cancelled
-            self._pending.popleft()
-            return
-        try:
-            lane = self._lane or await self._maker.lane()
-            if lane.gate is not None:
-                waited_s = first.usage.age_s
-                await lane.gate.enter(self._lock_timeout_s, first.usage, waited_s=waited_s)
         except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             self._give_up_waiting(error)
-            return
-        try:
-            self._batch = batch = self._next_batch()
-            if batch.shots:
-                await self._run(lane, batch)
+        else:
+            self._send(lane)
         finally:
+            self._turn = None
+            self._go_on()
+
+    def _send(self, lane: Lane) -> None:
+        """Have the thread run the next batch; the turn has come."""
+        self._batch = batch = self._next_batch()
+        loop = asyncio.get_running_loop()
+        batch.overdue = loop.call_later(self._commit_timeout_s, self._look, lane, batch)
+        lane.thread.start(
+            batch.run,
+            lane.thread.connection,
+            self._lock_timeout_s,
+            then=partial(self._returned, lane, batch),
+            timeout_s=self._timeout_s,
+        )
+
+    def _returned(self, lane: Lane, batch: Batch, error: BaseException | None) -> None:
+        """Take back a batch, let the next writer in, and tell each task its fate."""
+        if batch.overdue is not None:
+            batch.overdue.cancel()
+        if self._batch is batch:  # else it was given up
             self._batch = None
-            if lane.gate is not None:
-                lane.gate.leave()
+        if lane.gate is not None:
+            lane.gate.leave()
+        if error is not None:  # it was stopped before its turn on the thread came
+            for shot in batch.shots:
+                shot.error = shot.error or error
         if batch.is_to_be_split:
             self._split(batch)
-            return
-        for shot in batch.shots:
-            self._settle(shot, lane)
+        else:
+            for shot in batch.shots:
+                self._settle(shot, lane)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._go_on()
 
     def _next_batch(self) -> Batch:
         shots: list[WriteShot] = []
@@ -171,27 +193,6 @@ class WriteLane:
             if not shot.answered:  # else its task was cancelled
                 shots.append(shot)
         return Batch(shots)
-
-    async def _run(self, lane: Lane, batch: Batch) -> None:
-        loop = asyncio.get_running_loop()
-        overdue = loop.call_later(self._commit_timeout_s, self._look, lane, batch)
-        try:
-            await lane.thread.hop(
-                batch.run,
-                lane.thread.connection,
-                self._lock_timeout_s,
-                timeout_s=self._timeout_s,
-            )
-        except asyncio.CancelledError:
-            log_interrupted_commit()
-            for shot in batch.shots:
-                self._answer(shot, unknown_outcome(None))
-            raise
-        except Exception as error:  # noqa: BLE001 - stopped before its turn on the thread came
-            for shot in batch.shots:
-                shot.error = shot.error or error
-        finally:
-            overdue.cancel()
 
     def _give_up_waiting(self, error: Exception) -> None:
         """Tell those that have waited as long as they may, or all if it is hopeless."""
@@ -205,21 +206,19 @@ class WriteLane:
 
     def _look(self, lane: Lane, batch: Batch) -> None:
         """Wait no longer for a COMMIT that does not come back."""
-        if batch is not self._batch:
-            return
-        since = batch.committing_since
-        waited_s = 0.0 if since is None else time.monotonic() - since
-        if waited_s < self._commit_timeout_s:
-            left_s = self._commit_timeout_s - waited_s
-            asyncio.get_running_loop().call_later(left_s, self._look, lane, batch)
+        left_s = self._commit_timeout_s - batch.committing_s(self._lock_timeout_s)
+        if left_s > 0:
+            loop = asyncio.get_running_loop()
+            batch.overdue = loop.call_later(left_s, self._look, lane, batch)
             return
         for shot in batch.shots:
             self._answer(shot, unknown_outcome(None))
+        self._batch = None
         if self._lane is lane:
             self._lane = None
             tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
         # The turn is not over before the thread is; who waits for it is told so.
-        self._writer = tasks.start(self._write_all(), name="hqt_async_db one-shot writes")
+        self._go_on()
 
     def _split(self, batch: Batch) -> None:
         """Have each of the writes, which failed together, run alone."""
