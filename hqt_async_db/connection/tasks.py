@@ -87,14 +87,14 @@ async def finish(
         give_up(task)
         raise cancelled or TimeoutError
     if cancelled is not None:
-        _retrieve(task)
+        retrieve(task)
         raise cancelled
     return task.result()
 
 
 def give_up(task: asyncio.Task[Any]) -> None:
     """Cancel a task that nobody waits for any more."""
-    task.add_done_callback(_retrieve)
+    task.add_done_callback(retrieve)
     task.cancel()
 
 
@@ -114,7 +114,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
     del _running[task]
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
+def retrieve(task: asyncio.Task[Any]) -> None:
     """Take the exception out of a task that nobody waits for any more."""
     if not task.cancelled():
         task.exception()

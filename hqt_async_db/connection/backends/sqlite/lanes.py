@@ -141,6 +141,7 @@ class LaneMaker:
         """
         if self._opening is None:
             self._opening = tasks.start(self._open(), name="hqt_async_db open SQLite lane")
+            self._opening.add_done_callback(tasks.retrieve)  # who asked may be gone by then
         return await asyncio.shield(self._opening)
 
     async def close(self) -> None:

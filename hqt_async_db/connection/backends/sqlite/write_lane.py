@@ -213,6 +213,7 @@ class WriteLane:
             return
         for shot in batch.shots:
             self._answer(shot, unknown_outcome(None))
+            shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
         if self._lane is lane:
             self._lane = None

@@ -1,0 +1,161 @@
+"""One-shot reads of a SQLite file: few connections, and no queue behind a long statement."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import insert
+
+from hqt_async_db import BaseRepository, DatabaseClosedError, DeadlineExceededError
+from tests.integration.test_connection.entries import Entry, require_idle
+from tests.integration.test_connection.holding import Held, endless, until
+
+if TYPE_CHECKING:
+    from hqt_async_db import DatabaseManager
+    from tests.fixtures.managers import MakeDb
+
+pytestmark = pytest.mark.backends("sqlite-file")
+ROWS = 20
+
+
+@pytest.fixture
+async def filled(ledger: DatabaseManager) -> DatabaseManager:
+    """A manager on a file with rows in it."""
+    async with ledger.session() as session:
+        rows = [{"name": f"{number}", "amount": number} for number in range(ROWS)]
+        await session.execute(insert(Entry), rows)
+    return ledger
+
+
+def repository(db: DatabaseManager) -> BaseRepository[Entry]:
+    """Return the repository of these tests."""
+    return BaseRepository(db, Entry)
+
+
+async def short_read(db: DatabaseManager, number: int) -> None:
+    """Read one row, and find the right one."""
+    found = await repository(db).get_one(name=f"{number % ROWS}")
+    assert found.amount == number % ROWS
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_long_read_holds_up_no_short_ones(make_db: MakeDb) -> None:
+    db = make_db(pool_size=2)
+    held = Held(db)
+    for number in range(50):
+        await short_read(db, number)
+    assert held.opened == {"read": 1}  # no more while none is long
+    long = asyncio.create_task(repository(db).get_many(held.criterion("long"), limit=1))
+    await until(lambda: held.begun)
+    await asyncio.gather(*(short_read(db, number) for number in range(100)))
+    assert not long.done()
+    held.release("long")
+    assert [entry.name for entry in await long] == ["0"]
+    assert held.opened == {"read": 2}
+
+
+@pytest.mark.usefixtures("filled")
+async def test_there_are_no_more_lanes_than_the_pool_may_have(make_db: MakeDb) -> None:
+    db = make_db(pool_size=2)
+    held = Held(db)
+    longs = []
+    for key in ("a", "b"):
+        get_many = repository(db).get_many(held.criterion(key), limit=1)
+        longs.append(asyncio.create_task(get_many))
+        shorts = asyncio.gather(*(short_read(db, number) for number in range(10)))
+        await until(lambda key=key: key in held.begun)  # type: ignore[misc]  # bound early
+        if key == "a":
+            await shorts
+    await asyncio.sleep(0.05)
+    assert not shorts.done()  # no thread is free
+    assert held.opened == {"read": 2}
+    held.release("a")
+    await shorts
+    assert longs[0].done()
+    assert not longs[1].done()
+    held.release("b")
+    await longs[1]
+    assert held.opened == {"read": 2}
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_read_that_is_cancelled_while_it_waits_ends_at_once(make_db: MakeDb) -> None:
+    db = make_db(pool_size=1)
+    held = Held(db)
+    long = asyncio.create_task(repository(db).get_many(held.criterion("long"), limit=1))
+    await until(lambda: held.begun)
+    waiting = [asyncio.create_task(short_read(db, number)) for number in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.wait([waiting[1]])
+    assert waiting[1].cancelled()
+    assert not long.done()
+    held.release("long")
+    await asyncio.gather(long, waiting[0], waiting[2])
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_running_read_is_interrupted_and_no_other(make_db: MakeDb) -> None:
+    db = make_db(pool_size=1)
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    await short_read(db, 0)
+    delays = []
+    for _ in range(15):
+        running = asyncio.create_task(repository(db).get_many(endless()))
+        shorts = [asyncio.create_task(short_read(db, number)) for number in range(20)]
+        await asyncio.sleep(chance.uniform(0, 0.02))
+        started = time.monotonic()
+        running.cancel()
+        await asyncio.wait([running])
+        delays.append(time.monotonic() - started)
+        assert running.cancelled()
+        await asyncio.gather(*shorts)
+    # The machine may be busy; that it can be quick is what is to be shown.
+    assert min(delays) < 0.05, delays
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_time_limit_is_about_running_and_not_about_waiting(make_db: MakeDb) -> None:
+    db = make_db(pool_size=1, statement_timeout_s=0.3)
+    await short_read(db, 0)
+    running = asyncio.create_task(repository(db).get_many(endless()))
+    await asyncio.sleep(0)
+    shorts = [asyncio.create_task(short_read(db, number)) for number in range(10)]
+    with pytest.raises(DeadlineExceededError):
+        await running
+    await asyncio.gather(*shorts)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_dispose_ends_reads_that_run_and_that_wait(make_db: MakeDb) -> None:
+    db = make_db(pool_size=1)
+    await short_read(db, 0)
+    reads = [asyncio.create_task(repository(db).get_many(endless()))]
+    reads += [asyncio.create_task(repository(db).get_many(name="1")) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    await asyncio.wait_for(db.dispose(), 5)
+    for outcome in await asyncio.gather(*reads, return_exceptions=True):
+        assert isinstance(outcome, DatabaseClosedError)
+    with pytest.raises(DatabaseClosedError):
+        await repository(db).count()
+
+
+async def test_dispose_while_the_first_connection_is_opened(
+    filled: DatabaseManager, make_db: MakeDb
+) -> None:
+    for step in range(12):
+        db = make_db()
+        reads = [asyncio.create_task(repository(db).count()) for _ in range(3)]
+        for _ in range(step):
+            await asyncio.sleep(0)
+        await db.dispose()
+        for outcome in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(outcome, DatabaseClosedError) or outcome == ROWS
+    await require_idle(filled, filled)
