@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.readers import Reader
 
+# Begins the name of a template's parameter that sets a column; the column's key follows.
+SETS: Final = "hqt_new_"
 _MOST_COMPILED: Final = 500
 
 
@@ -77,6 +79,11 @@ class Plan:
         for name, default in self._defaults:
             values[name] = default.arg(NO_CONTEXT) if default.is_callable else default.arg
         return values
+
+    def columns_with_value(self, values: Mapping[str, Any]) -> frozenset[str]:
+        """Return the columns that are given a value other than NULL, among other names."""
+        given = [name for name, value in values.items() if value is not None]
+        return frozenset([name.removeprefix(SETS) for name in given])
 
     def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the parameters for the driver, in their order.

@@ -219,6 +219,5 @@ class Shortcut:
             return error
         written = plan.written
         if written is not None:
-            names = {name for name, value in given.items() if value is not None}
-            written = replace(written, given=frozenset(names))
+            written = replace(written, given=plan.columns_with_value(given))
         return translate_direct(error, written, self._engine.url)

@@ -11,6 +11,7 @@ from sqlalchemy import Column, bindparam, insert, inspect, update
 
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
+from hqt_async_db.connection.executors.plans import SETS
 from hqt_async_db.connection.executors.readers import (
     finisher,
     is_plainly_loaded,
@@ -34,7 +35,6 @@ _SETTERS: Final = ("hqt_async_db.models.base", "sqlalchemy.ext.mutable")
 # What SQLAlchemy itself does when an instance is made.
 _MAKERS: Final = ("sqlalchemy.orm.mapper",)
 # No column has such a name; a parameter must not have a column's.
-_NEW: Final = "hqt_new_"
 _OLD: Final = "hqt_old_"
 
 
@@ -62,6 +62,7 @@ class Stored:
     def __init__(self, mapper: Mapper[Any]) -> None:
         self._mapper = mapper
         self._columns = {prop.key: prop.columns[0] for prop in mapper.column_attrs}
+        self._parameters = {n: f"{SETS}{c.key}" for n, c in self._columns.items()}
         self._table: Any = mapper.local_table
         self._keys = [mapper.get_property_by_column(key).key for key in mapper.primary_key]
         version = mapper.version_id_col
@@ -191,11 +192,13 @@ class Stored:
         """Return the INSERT of all columns but those that are filled in elsewhere."""
         names = [name for name in self._columns if name not in unfilled]
         returned = self._returned(unfilled)
-        parameters: dict[str, Any] = {self._columns[n].key: bindparam(_NEW + n) for n in names}
+        parameters: dict[str, Any] = {
+            self._columns[n].key: bindparam(self._parameters[n]) for n in names
+        }
         statement: Any = insert(self._table).values(parameters)
         if returned:
             statement = statement.returning(*[self._columns[name] for name in returned])
-        return _Insert(statement, [(_NEW + name, name) for name in names], returned)
+        return _Insert(statement, [(self._parameters[name], name) for name in names], returned)
 
     def _returned(self, unfilled: frozenset[str]) -> list[str]:
         return [
@@ -222,7 +225,7 @@ class Stored:
         statement = self._updates.get(names)
         if statement is None:
             statement = self._updates[names] = self._update_of(names)
-        sent = {_NEW + name: value for name, value in changed.items()}
+        sent = {self._parameters[name]: value for name, value in changed.items()}
         identity = inspect(instance).identity
         sent |= {_OLD + name: value for name, value in zip(self._keys, identity, strict=True)}
         if self._version is not None:
@@ -271,7 +274,7 @@ class Stored:
         fixed = self._keys if self._version is None else [*self._keys, self._version]
         criteria = [self._columns[name] == bindparam(_OLD + name) for name in fixed]
         changes: dict[str, Any] = {
-            self._columns[name].key: bindparam(_NEW + name) for name in sorted(names)
+            self._columns[name].key: bindparam(self._parameters[name]) for name in sorted(names)
         }
         return update(self._table).where(*criteria).values(changes)
 

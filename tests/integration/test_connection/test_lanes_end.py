@@ -59,7 +59,7 @@ class Storm:
 
     def __init__(self, db: DatabaseManager) -> None:
         self.seed = secrets.randbits(32)
-        self._random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
+        self._random = random.Random(self.seed)
         self._db = db
         self.told: dict[str, str] = {}
 

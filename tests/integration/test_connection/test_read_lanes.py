@@ -104,7 +104,7 @@ async def test_a_running_read_is_interrupted_and_no_other(make_db: MakeDb) -> No
     db = make_db(pool_size=1)
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
-    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    chance = random.Random(seed)
     await short_read(db, 0)
     delays = []
     for _ in range(15):
