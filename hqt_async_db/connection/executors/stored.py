@@ -230,11 +230,18 @@ class Stored:
         sent |= {_OLD + name: value for name, value in zip(self._keys, identity, strict=True)}
         if self._version is not None:
             sent[_OLD + self._version] = instance.__dict__[self._version]
+        equal = self._assigned_in_vain(instance)
         answer, complete = await shortcut.write(statement, sent, joins=True)
         if not answer.rowcount:
             raise stale_record(self._table.name)
         renewed = {n: complete[key] for n, key in self._renewed.items() if n not in changed}
-        detached.set_all_loaded(instance, {**changed, **renewed})
+        detached.set_all_loaded(instance, {**equal, **changed, **renewed})
+
+    def _assigned_in_vain(self, instance: Any) -> dict[str, Any]:
+        """Return the columns that were assigned what they had, among those that were assigned."""
+        loaded = instance.__dict__
+        assigned = inspect(instance).committed_state.keys() & self._columns.keys()
+        return {name: loaded[name] for name in assigned if name in loaded}
 
     def _changes(self, instance: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new values of the columns that really change."""

@@ -60,18 +60,14 @@ class Shot(Interruptible):
     def execute(self, connection: sqlite3.Connection) -> None:
         """Run the statement and fetch its rows, or note why that failed."""
         try:
-            self.run_on(connection)
+            run = connection.executemany if self.many else connection.execute
+            cursor = run(self.sql, self.parameters)
+            if cursor.description is not None:
+                self.rows = cursor.fetchall()
+            self.rowcount = cursor.rowcount
+            cursor.close()
         except Exception as error:  # noqa: BLE001 - raised again on the loop
             self.error = error
-
-    def run_on(self, connection: sqlite3.Connection) -> None:
-        """Run the statement and fetch its rows."""
-        run = connection.executemany if self.many else connection.execute
-        cursor = run(self.sql, self.parameters)
-        if cursor.description is not None:
-            self.rows = cursor.fetchall()
-        self.rowcount = cursor.rowcount
-        cursor.close()
 
 
 class ReadShot(Shot):
@@ -157,53 +153,16 @@ class Batch:
         overdue: What will look whether COMMIT takes too long.
     """
 
-    __slots__ = ("_short_since", "committing_since", "is_to_be_split", "overdue", "shots")
+    __slots__ = ("committing_since", "is_to_be_split", "overdue", "shots")
 
     def __init__(self, shots: Sequence[WriteShot]) -> None:
         self.shots = shots
         self.committing_since: float | None = None
-        self._short_since: float | None = None
         self.is_to_be_split = False
         self.overdue: asyncio.TimerHandle | None = None
 
-    def committing_s(self, patience_s: float) -> float:
-        """Return for how long COMMIT has been on its way.
-
-        Args:
-            patience_s: How long a short statement may have waited for a lock,
-                before it committed itself.
-        """
-        now = time.monotonic()
-        if self.committing_since is not None:
-            return now - self.committing_since
-        return 0.0 if self._short_since is None else now - self._short_since - patience_s
-
     def run(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
         """Commit what was not withdrawn; every shot learns what became of it."""
-        if len(self.shots) == 1 and not self.shots[0].many:
-            self._run_alone(job, connection, patience_s, self.shots[0])
-        else:
-            self._run_together(job, connection, patience_s)
-
-    def _run_alone(
-        self, job: Job, connection: sqlite3.Connection, patience_s: float, shot: WriteShot
-    ) -> None:
-        """Run one statement, which is a transaction by itself."""
-        if not shot.claim():
-            return  # its task was cancelled
-        if shot.joins:
-            self._short_since = time.monotonic()
-        try:
-            job.patiently(lambda: shot.run_on(connection), patience_s)
-        except Exception as error:  # noqa: BLE001 - raised again on the loop
-            shot.error, shot.is_in_doubt = error, is_doubtful(error)
-        else:
-            job.measure_log()
-        finally:
-            self._short_since = None
-
-    def _run_together(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
-        """Run the statements one after the other, and commit."""
         failure = _begin(job, connection, patience_s)
         taken: list[WriteShot] = []
         for shot in self.shots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -206,7 +207,9 @@ class WriteLane:
 
     def _look(self, lane: Lane, batch: Batch) -> None:
         """Wait no longer for a COMMIT that does not come back."""
-        left_s = self._commit_timeout_s - batch.committing_s(self._lock_timeout_s)
+        since = batch.committing_since
+        waited_s = 0.0 if since is None else time.monotonic() - since
+        left_s = self._commit_timeout_s - waited_s
         if left_s > 0:
             loop = asyncio.get_running_loop()
             batch.overdue = loop.call_later(left_s, self._look, lane, batch)
