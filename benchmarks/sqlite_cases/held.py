@@ -8,7 +8,7 @@ import aiosqlite
 from sqlalchemy import create_engine, select
 
 from benchmarks.errors import WrongWorkError
-from benchmarks.models import HqtTrade
+from benchmarks.models import HqtTrade, HqtTrades
 from benchmarks.sqlite_cases.site import side_by_side
 from benchmarks.verdicts import judge
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HOP = "an empty hop"
 CORE = "sync Core"
 OURS = "held (ours)"
+OURS_CORE = "held (Core)"
 AT_MOST = 1.2
 
 
@@ -34,7 +35,10 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
     async with (
         aiosqlite.connect(site.database.path) as bare,
         site.ours.db.engine.connect() as ours,
+        site.ours.db.session() as session,
     ):
+        await session.connection()  # from here on the session holds one
+        trades = HqtTrades(session)
         with engine.connect() as core:
 
             async def hop(_: int) -> None:
@@ -43,29 +47,35 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
             async def through_core(key: int) -> Any:
                 return core.execute(columns.where(HqtTrade.id == key)).one()
 
-            async def through_ours(key: int) -> Any:
+            async def through_ours_core(key: int) -> Any:
                 return (await ours.execute(columns.where(HqtTrade.id == key))).one()
 
-            if await through_core(1) != await through_ours(1):
-                msg = "the two ways to read one row disagree"
+            async def through_ours(key: int) -> Any:
+                return (await trades.rows(id=key))[0]
+
+            if not await through_core(1) == await through_ours(1) == await through_ours_core(1):
+                msg = "the three ways to read one row disagree"
                 raise WrongWorkError(msg)
             found = await side_by_side(
                 settings,
                 "held connection",
-                {HOP: hop, CORE: through_core, OURS: through_ours},
+                {HOP: hop, CORE: through_core, OURS: through_ours, OURS_CORE: through_ours_core},
                 lambda: site.keys(calls),
             )
     engine.dispose()
     result.measurements += found
-    result.verdicts.append(_judge(found))
+    result.verdicts += [
+        _judge(found, OURS, "one row by key on a held connection, by a repository"),
+        _judge(found, OURS_CORE, "the same through SQLAlchemy's AsyncConnection"),
+    ]
 
 
-def _judge(found: Sequence[Measurement]) -> Verdict:
+def _judge(found: Sequence[Measurement], subject: str, what: str) -> Verdict:
     median = {one.subject: one.median for one in found}
     floor = median[HOP] + median[CORE]
     return judge(
-        "one row by key on a held connection",
-        median[OURS] / floor,
+        what,
+        median[subject] / floor,
         AT_MOST,
         f"at most {AT_MOST} of a bare hop plus synchronous Core",
         at_least=False,

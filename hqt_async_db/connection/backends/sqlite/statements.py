@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
+# Statements come again, and each is looked at several times.
+_MOST_KEPT: Final = 1000
 _LEADING_NOISE: Final = re.compile(r"(?:\s|\(|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
 _KEYWORD: Final = re.compile(r"[A-Za-z]+")
 _DML: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
@@ -19,6 +22,7 @@ _FREEING: Final = re.compile(r"\bincremental_vacuum\b", re.IGNORECASE)
 _QUERY_ONLY: Final = re.compile(r"\bquery_only\b", re.IGNORECASE)
 
 
+@lru_cache(_MOST_KEPT)
 def keyword_of(statement: str) -> str:
     """Return the first word in capitals, past blanks, comments and brackets."""
     start = _LEADING_NOISE.match(statement)
