@@ -50,19 +50,32 @@ async def wait(
         task may still be running.
     """
     loop = asyncio.get_running_loop()
-    deadline = None if timeout_s is None else loop.time() + timeout_s
     cancelled: asyncio.CancelledError | None = None
-    with _shield():
-        while not task.done():
-            left = None if deadline is None else deadline - loop.time()
-            if left is not None and left <= 0:
-                break
-            try:
-                await asyncio.wait((task,), timeout=left)
-            except asyncio.CancelledError as error:
-                if cancelled is None and hasten is not None:
-                    hasten()
-                cancelled = error
+    is_over = False
+
+    def wake(_: object = None) -> None:
+        nonlocal is_over
+        is_over = True
+        if not waiter.done():
+            waiter.set_result(None)
+
+    waiter = loop.create_future()
+    timer = None if timeout_s is None else loop.call_later(timeout_s, wake)
+    task.add_done_callback(wake)
+    try:
+        with _shield():
+            while not is_over:
+                try:
+                    await waiter
+                except asyncio.CancelledError as error:
+                    if cancelled is None and hasten is not None:
+                        hasten()
+                    cancelled = error
+                    waiter = loop.create_future()
+    finally:
+        task.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
     return cancelled
 
 

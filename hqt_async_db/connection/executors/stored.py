@@ -22,7 +22,7 @@ from hqt_async_db.models.base import Base
 from hqt_async_db.models.validation import is_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Insert, Update
     from sqlalchemy.orm import Mapper
@@ -86,9 +86,11 @@ class Stored:
         self._finish = finisher(mapper)
         self._inserts: dict[frozenset[str], _Insert] = {}
         self._updates: dict[frozenset[str], Update] = {}
+        self._setters = _each_of([f"{name}.dispatch.set" for name in self._columns])
+        self._seen_setters: tuple[Any, ...] = ()
+        self._counts: list[Any] = []
         # How many listeners were found to be harmless.
-        self._setters: dict[str, int] = {}
-        self._makers = -1
+        self._harmless = self._makers = -1
 
     def _needs_values_alone(self) -> bool:
         """Tell whether only the caller and Python's defaults fill in the columns."""
@@ -168,7 +170,7 @@ class Stored:
             manager.original_init is Base.__init__
             and values.keys() <= self._columns.keys()
             and self._is_initialised_plainly()
-            and all(map(self._is_set_plainly, values))
+            and self._are_set_plainly()
         )
 
     def _is_initialised_plainly(self) -> bool:
@@ -251,7 +253,7 @@ class Stored:
         self.require_plain()
         if not merged.keys() <= self._settable or any(map(is_sql, merged.values())):
             raise NoWayError
-        if not all(map(self._is_set_plainly, merged)):
+        if not self._are_set_plainly():
             raise NoWayError
         loaded = instance.__dict__
         changed = {
@@ -267,14 +269,19 @@ class Stored:
             changed[self._version] = self._next_version(loaded[self._version])
         return changed
 
-    def _is_set_plainly(self, name: str) -> bool:
-        """Tell whether nobody looks at, or changes, what is assigned to an attribute."""
-        listeners = getattr(self._mapper.class_, name).dispatch.set
-        if len(listeners) == self._setters.get(name, 0):
-            return True
-        if not all(_origin(listener) in _SETTERS for listener in listeners):
-            return False
-        self._setters[name] = len(listeners)
+    def _are_set_plainly(self) -> bool:
+        """Tell whether nobody looks at, or changes, what is assigned to the columns."""
+        found = self._setters(self._mapper.class_)
+        if found != self._seen_setters:  # the first listener of an attribute makes a new one
+            self._seen_setters = found
+            self._counts = [of.listeners for of in found] + [of.parent_listeners for of in found]
+            self._harmless = -1
+        count = sum(map(len, self._counts))
+        if count != self._harmless:
+            listeners = [listener for of in found for listener in of]
+            if not all(_origin(listener) in _SETTERS for listener in listeners):
+                return False
+            self._harmless = count
         return True
 
     def _update_of(self, names: frozenset[str]) -> Update:
@@ -288,6 +295,14 @@ class Stored:
     def _next_version(self, version: Any) -> Any:
         generator: Callable[[Any], Any] = self._mapper.version_id_generator  # type: ignore[assignment]  # False is refused before
         return generator(version)
+
+
+def _each_of(paths: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gets all of these attributes, as a tuple even if it is one."""
+    if len(paths) > 1:
+        return attrgetter(*paths)
+    get = attrgetter(*paths)
+    return lambda owner: (get(owner),)
 
 
 def _origin(listener: Any) -> str | None:
