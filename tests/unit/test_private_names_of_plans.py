@@ -232,3 +232,36 @@ async def test_asyncpg_cancels_what_runs_and_tells_of_it(database_url: str) -> N
     finally:
         await connection.close()
     assert connection.is_closed()
+
+
+class TestSessions:
+    """Used by reads of a session, and by the plain way of adopting values."""
+
+    def test_a_session_knows_whether_anything_is_pending(self) -> None:
+        session: Any = Session()
+        assert session._is_clean()
+        session.add(User())
+        assert not session._is_clean()
+
+    def test_an_instance_is_put_into_a_session(self) -> None:
+        configure_mappers()
+        session, user = Session(), User.__mapper__.class_manager.new_instance()
+        state = inspect(user)
+        user.__dict__["id"] = 1
+        state.key = User.__mapper__.identity_key_from_primary_key((1,))
+        session.identity_map.add(state)
+        state.session_id = session.hash_key
+        assert state.persistent
+        assert user in session
+        user.full_name = "changed"
+        assert user in session.dirty
+        session.close()
+        assert state.detached
+
+    def test_what_was_assigned_is_known_and_forgotten(self) -> None:
+        user = User(full_name="a")
+        state: Any = inspect(user)
+        assert list(state.committed_state) == ["full_name"]
+        state._commit_all(user.__dict__)
+        assert not state.modified
+        assert not state.committed_state
