@@ -26,7 +26,7 @@ from tests.integration.test_repository.samples import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from hqt_async_db import DatabaseManager
 
@@ -34,6 +34,7 @@ ROWS = 2000
 # A step aims at less than one; other processes and a cold cache make some longer.
 STEP_MS = 10.0
 SHORT_MS = 4.0
+ATTEMPTS = 3
 
 pytestmark = [
     pytest.mark.backends("sqlite-file", "postgresql", "mariadb"),
@@ -59,10 +60,15 @@ async def longest_step_ms(work: Awaitable[Any]) -> tuple[float, float]:
     return longest * 1e3, (before - started) * 1e3
 
 
-async def _assert_short(what: str, work: Awaitable[Any], report: dict[str, str]) -> None:
-    longest, total = await longest_step_ms(work)
-    if longest > min(STEP_MS, max(SHORT_MS, total / 4)):
-        report[what] = f"{longest:.1f} ms at once, of {total:.1f} ms"
+async def _assert_short(
+    what: str, work: Callable[[], Awaitable[Any]], report: dict[str, str]
+) -> None:
+    """Report what takes a long step every time; a busy machine makes one long by chance."""
+    for _ in range(ATTEMPTS):
+        longest, total = await longest_step_ms(work())
+        if longest <= min(STEP_MS, max(SHORT_MS, total / 4)):
+            return
+    report[what] = f"{longest:.1f} ms at once, of {total:.1f} ms"
 
 
 async def _drain(stream: Any) -> None:
@@ -82,18 +88,20 @@ async def test_many_rows_are_done_in_steps(db: DatabaseManager) -> None:
     await positions.upsert_many(orders[:2], key)
     too_long: dict[str, str] = {}
     rows = [trade_row(backtest, number, 1.0) for number in range(ROWS)]
-    for what, work in (
-        ("create_many", trades.create_many(rows)),
-        ("create_many returning", users.create_many(user_rows(ROWS)[2:], returning=True)),
-        ("upsert_many", positions.upsert_many(orders, key)),
-        ("get_many", trades.get_many(backtest_id=backtest.id)),
-        ("rows", trades.rows()),
-        ("rows as dicts", trades.rows(as_dicts=True)),
-        ("page", trades.page(limit=ROWS)),
-        ("stream", _drain(trades.stream())),
-        ("stream of instances", _drain(trades.stream(entities=True))),
-    ):
-        await _assert_short(what, work, too_long)
+    fresh = iter([user_rows((n + 1) * ROWS)[n * ROWS + 2 :] for n in range(ATTEMPTS)])
+    work: dict[str, Callable[[], Awaitable[Any]]] = {
+        "create_many": lambda: trades.create_many(rows),
+        "create_many returning": lambda: users.create_many(next(fresh), returning=True),
+        "upsert_many": lambda: positions.upsert_many(orders, key),
+        "get_many": lambda: trades.get_many(backtest_id=backtest.id, limit=ROWS),
+        "rows": lambda: trades.rows(limit=ROWS),
+        "rows as dicts": lambda: trades.rows(limit=ROWS, as_dicts=True),
+        "page": lambda: trades.page(limit=ROWS),
+        "stream": lambda: _drain(trades.stream()),
+        "stream of instances": lambda: _drain(trades.stream(entities=True)),
+    }
+    for what, once in work.items():
+        await _assert_short(what, once, too_long)
     assert too_long == {}
 
 
@@ -106,7 +114,7 @@ async def test_a_thousand_relatives_are_loaded_in_steps(db: DatabaseManager) -> 
     backtests = BacktestRepository(db)
     await backtests.get_all(limit=1, load=(Backtest.trades,))
     too_long: dict[str, str] = {}
-    await _assert_short("load", backtests.get_all(load=(Backtest.trades,)), too_long)
+    await _assert_short("load", lambda: backtests.get_all(load=(Backtest.trades,)), too_long)
     assert too_long == {}
 
 
