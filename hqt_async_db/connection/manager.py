@@ -54,6 +54,8 @@ class DatabaseManager:
         echo: Log SQL statements; bound values are never shown.
         pool_size: Connections kept open, per pool. A file or server has two
             pools, one for writing and one that the database keeps read-only.
+            A SQLite file has one connection more for one-shot writes, and one
+            for one-shot reads; up to as many again while these take long.
         max_overflow: Connections beyond ``pool_size`` under load.
         pool_timeout: Seconds to wait for a connection.
         pool_recycle: Seconds after which a connection is replaced.

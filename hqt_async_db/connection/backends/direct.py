@@ -65,6 +65,16 @@ class Rows:
     values: Sequence[tuple[Any, ...]]
     explain: Callable[[BaseException], BaseException]
 
+    def as_write(self) -> Write:
+        """Return the one statement that inserts them all."""
+        return Write(
+            sql=self.sql,
+            parameters=self.values,
+            tables=frozenset({self.table.name}),
+            explain=self.explain,
+            many=True,
+        )
+
 
 @dataclass(slots=True)
 class Answer:

@@ -7,12 +7,14 @@ import gc
 import random
 import secrets
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.pool import NullPool
 
 from hqt_async_db import (
     BaseRepository,
@@ -32,6 +34,8 @@ from tests.integration.test_connection.holding import Held, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.fixtures.managers import MakeDb
 
 pytestmark = pytest.mark.backends("sqlite-file")
 ROUNDS = 12
@@ -218,3 +222,12 @@ def test_a_loop_that_ends_in_mid_commit_leaves_nobody_waiting(tmp_path: Path) ->
         names = connection.execute("SELECT name FROM entries ORDER BY id").fetchall()
     assert names == [("warm",), ("in commit",)]
     asyncio.run(db.dispose())
+
+
+@pytest.mark.usefixtures("ledger")
+async def test_without_a_pool_no_connection_is_kept(make_db: MakeDb) -> None:
+    threads = threading.active_count()  # each connection has one
+    db = make_db(poolclass=NullPool)
+    await repository(db).create(name="a")
+    assert await repository(db).count() == 1
+    await until(lambda: threading.active_count() == threads)

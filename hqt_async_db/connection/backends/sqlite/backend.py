@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from sqlalchemy import event
 from sqlalchemy.dialects import registry
+from sqlalchemy.pool import NullPool
 
 from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
@@ -107,11 +108,15 @@ class SQLite:
     def direct(
         self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
     ) -> Direct | None:
-        """Return the lanes of a file, or the turns at the one connection to memory."""
-        if self._stock:
+        """Return the lanes of a file, or the turns at the one connection to memory.
+
+        Without a pool no connection is to be kept, so that there are none.
+        """
+        pool = engines[Role.WRITE].pool
+        if self._stock or isinstance(pool, NullPool):
             return None
         if self._target.is_memory:
-            return MemoryDirect(engines[Role.WRITE].pool, self._options, record)
+            return MemoryDirect(pool, self._options, record)
         return FileDirect(engines, self._options, record)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:

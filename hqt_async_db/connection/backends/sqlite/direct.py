@@ -85,15 +85,7 @@ class FileDirect:
 
     async def insert(self, rows: Rows) -> None:
         """Insert many rows and commit, in one hop."""
-        await self.write(
-            Write(
-                sql=rows.sql,
-                parameters=rows.values,
-                tables=frozenset({rows.table.name}),
-                explain=rows.explain,
-                many=True,
-            )
-        )
+        await self.write(rows.as_write())
 
     async def close(self, role: Role) -> None:
         """Close the connections of a role."""

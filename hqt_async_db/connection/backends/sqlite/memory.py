@@ -99,15 +99,7 @@ class MemoryDirect:
 
     async def insert(self, rows: Rows) -> None:
         """Insert many rows and commit, in one hop."""
-        await self.write(
-            Write(
-                sql=rows.sql,
-                parameters=rows.values,
-                tables=frozenset({rows.table.name}),
-                explain=rows.explain,
-                many=True,
-            )
-        )
+        await self.write(rows.as_write())
 
     async def close(self, _role: Role) -> None:
         """Wait for commits; the engine closes the connection."""

@@ -78,6 +78,7 @@ class ReadLanes:
         """End; reads on their way fail."""
         await self._maker.close()
         lanes, self._waiting = self._waiting, {}
+        self._busy_with.clear()
         for lane, shots in lanes.items():
             for shot in list(shots):
                 shot.claim()
