@@ -39,7 +39,8 @@ class _Kept(greenlet):
             except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
                 self.failure = error
             function = arguments = keywords = None
-            function, arguments, keywords = self.parent.switch(_DONE)  # type: ignore[union-attr]  # set before it runs
+            driver: Any = self.parent  # another one each time
+            function, arguments, keywords = driver.switch(_DONE)
 
     def outcome(self) -> Any:
         """Return or raise what the function did, and forget it."""

@@ -293,7 +293,7 @@ class Stored:
         return update(self._table).where(*criteria).values(changes)
 
     def _next_version(self, version: Any) -> Any:
-        generator: Callable[[Any], Any] = self._mapper.version_id_generator  # type: ignore[assignment]  # False is refused before
+        generator: Any = self._mapper.version_id_generator  # False is refused before
         return generator(version)
 
 

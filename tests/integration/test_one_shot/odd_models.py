@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -188,7 +188,8 @@ class Point:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Point) and (self.x, self.y) == (other.x, other.y)
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # as Python would have it
+    def __hash__(self) -> int:
+        return hash((self.x, self.y))
 
 
 class Placed(Named):
