@@ -12,7 +12,7 @@ from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer, Cursor, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.read_only import lifts_read_only
 from hqt_async_db.connection.lending import Lent
-from hqt_async_db.connection.sessions.transaction import commit
+from hqt_async_db.connection.sessions.transaction import Receipt, commit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.options import Options
-    from hqt_async_db.connection.sessions.transaction import Receipt
 
 # Statements that are kept are looked at once.
 _lifts_read_only = lru_cache(1000)(lifts_read_only)
@@ -130,6 +129,7 @@ class AsyncpgDirect:
     async def insert(self, rows: Rows) -> None:
         """Copy many rows in one transaction; its COMMIT stands apart."""
         names = [column.name for column in rows.columns]
+        tables = frozenset({rows.table.name})
         async with Lent(self._engines[Role.WRITE].pool, "one-shot write") as lent:
             transaction = lent.driver.transaction()
             try:
@@ -144,10 +144,11 @@ class AsyncpgDirect:
                 lent.spend()  # which rolls back
                 if _is_of_encoding(error):
                     raise NoWayError from error
+                self._record(Receipt("rolled_back", tables))
                 raise
             await commit(
                 transaction.commit,
-                tables=frozenset({rows.table.name}),
+                tables=tables,
                 timeout_s=self._options.commit_timeout_s,
                 record=self._record,
                 owner=self,

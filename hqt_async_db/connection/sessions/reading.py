@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapper
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
+from hqt_async_db.connection.pacing import mapped
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ async def read(
     else:
         raise NoWayError
     if shape == "instances":
-        return [_attached(sync, instance) for instance in found]
+        return await mapped(lambda instance: _attached(sync, instance), found)
     if shape == "page":
-        return [(_attached(sync, instance), *rest) for instance, *rest in found]
+        return await mapped(lambda row: (_attached(sync, row[0]), *row[1:]), found)
     return found
 
 

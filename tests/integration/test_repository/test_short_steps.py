@@ -77,6 +77,11 @@ async def _drain(stream: Any) -> None:
             pass
 
 
+async def _read_in_session(db: DatabaseManager, backtest_id: int) -> None:
+    async with db.session() as session:
+        await TradeRepository(session).get_many(backtest_id=backtest_id, limit=ROWS)
+
+
 async def test_many_rows_are_done_in_steps(db: DatabaseManager) -> None:
     await db.warm_up()
     users, trades = UserRepository(db), TradeRepository(db)
@@ -97,6 +102,7 @@ async def test_many_rows_are_done_in_steps(db: DatabaseManager) -> None:
         "rows": lambda: trades.rows(limit=ROWS),
         "rows as dicts": lambda: trades.rows(limit=ROWS, as_dicts=True),
         "page": lambda: trades.page(limit=ROWS),
+        "get_many in a session": lambda: _read_in_session(db, backtest.id),
         "stream": lambda: _drain(trades.stream()),
         "stream of instances": lambda: _drain(trades.stream(entities=True)),
     }
