@@ -57,6 +57,6 @@ $(VENV)/installed-%: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-demo: REQUIREMENTS = --editable '.[demo]'
 $(VENV)/installed-demo-mysql: REQUIREMENTS = --editable '.[demo,mysql]'
 $(VENV)/installed-demo-psycopg: REQUIREMENTS = --editable '.[demo,psycopg]'
-$(VENV)/installed-test: REQUIREMENTS = --editable '.[cli,demo,mysql,psycopg]' --group test
-$(VENV)/installed-bench: REQUIREMENTS = --editable '.[cli,mysql,psycopg]' --group bench
+$(VENV)/installed-test: REQUIREMENTS = --editable '.[cli,demo,mysql,parquet,psycopg,zstd]' --group test
+$(VENV)/installed-bench: REQUIREMENTS = --editable '.[cli,mysql,parquet,psycopg,zstd]' --group bench
 $(VENV)/installed-check: REQUIREMENTS = --group check

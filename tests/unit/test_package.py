@@ -24,7 +24,7 @@ from hqt_async_db import errors, models, repositories
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-CORE = {"SQLAlchemy", "aiosqlite", "asyncpg", "alembic", "greenlet", "tenacity"}
+CORE = {"SQLAlchemy", "aiosqlite", "asyncpg", "alembic", "greenlet", "orjson", "tenacity"}
 # What somebody who uses SQLite alone need not have, or need not load.
 OPTIONAL = {
     "aiomysql",

@@ -1,0 +1,170 @@
+"""Files that appear under their name whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.errors import BackupError, StorageFullError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+PARTIAL: Final = ".partial"
+
+
+class Compressor(Protocol):
+    """What zlib's and zstandard's objects have in common."""
+
+    def compress(self, block: bytes, /) -> bytes:
+        """Return what is ready after ``block``."""
+
+    def flush(self) -> bytes:
+        """Return what is left at the end."""
+
+
+class NewFile:
+    """A file being written in its own thread; nobody sees it yet.
+
+    Attributes:
+        path: The name it will have.
+        partial: The name it has until it is complete.
+        size: Bytes written so far, as they are on the disk.
+    """
+
+    def __init__(self, path: Path, thread: WorkThread, compressor: Compressor | None) -> None:
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        self.size = 0
+        self._thread = thread
+        self._compressor = compressor
+        self._digest = hashlib.sha256()
+        self._descriptor = -1
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of what is on the disk, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    async def write(self, block: bytes) -> None:
+        """Append ``block``, compressed if the file is.
+
+        Raises:
+            StorageFullError: There is no space left.
+        """
+        with refused(self.path):
+            await self._thread.run(self._write, block)
+
+    def open(self) -> None:
+        """Make the file; for the thread, as are the two below."""
+        self._descriptor = os.open(self.partial, _NEW, 0o600)
+
+    def _write(self, block: bytes) -> None:
+        self._put(block if self._compressor is None else self._compressor.compress(block))
+
+    def _put(self, block: bytes) -> None:
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._digest.update(block)
+        self.size += len(block)
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Sync what was written, and give it its name."""
+        if self._compressor is not None:
+            self._put(self._compressor.flush())
+        os.fsync(self._descriptor)
+        self._close()
+        publish(self.partial, self.path, overwrite=overwrite)
+
+    def discard(self) -> None:
+        """Leave no trace of it."""
+        self._close()
+        self.partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@asynccontextmanager
+async def new_file(
+    path: Path, *, overwrite: bool = True, compressor: Compressor | None = None
+) -> AsyncIterator[NewFile]:
+    """Write a file that gets its name at the end of the block.
+
+    It is made with mode 0600, synced to the disk with its directory, and gone
+    without a trace after an exception or a cancellation.
+
+    Args:
+        path: Where; the directory must exist.
+        overwrite: Whether a file of that name may be replaced.
+        compressor: What every block goes through.
+
+    Raises:
+        BackupError: The name is taken, or the directory refuses the file.
+        StorageFullError: There is no space left.
+    """
+    async with WorkThread("file") as thread:
+        file = NewFile(path, thread, compressor)
+        try:
+            with refused(path):
+                await thread.run(file.open)
+            yield file
+            with refused(path):
+                await thread.run(file.publish, overwrite=overwrite)
+        except BaseException:
+            await thread.run(file.discard)
+            raise
+
+
+def publish(partial: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name, and sync the directory.
+
+    Raises:
+        FileExistsError: The name is taken and must not be overwritten.
+    """
+    if overwrite:
+        partial.replace(path)
+    else:
+        try:
+            os.link(partial, path, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            os.close(os.open(path, _NEW, 0o600))
+            partial.replace(path)
+        else:
+            partial.unlink()
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a file into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            msg = f"no space left for {path}"
+            raise StorageFullError(msg) from error
+        msg = f"{path}: {error.strerror or error}"
+        raise BackupError(msg) from error

@@ -1,0 +1,68 @@
+"""Which tables, columns and rows: looked up in the metadata, never put into SQL as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.models import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Column, ColumnElement, Table
+
+
+def all_tables() -> tuple[Table, ...]:
+    """Return every table of the models, those referenced before those that refer."""
+    return tuple(Base.metadata.sorted_tables)
+
+
+def table_named(name: str) -> Table:
+    """Return one table of the models.
+
+    Raises:
+        InvalidInputError: There is none of that name.
+    """
+    for table in all_tables():
+        if table.name == name:
+            return table
+    msg = f"no table {_shown(name)}; there are {', '.join(table.name for table in all_tables())}"
+    raise InvalidInputError(msg, field="table")
+
+
+def columns_named(table: Table, names: Iterable[str] | None) -> tuple[Column[Any], ...]:
+    """Return the chosen columns in the order given, or all of them.
+
+    Raises:
+        InvalidInputError: One is unknown or given twice, or there is none.
+    """
+    if names is None:
+        return tuple(table.columns)
+    names = tuple(names)
+    if not names or len(set(names)) < len(names):
+        msg = "give at least one column, and each once"
+        raise InvalidInputError(msg, field="columns")
+    return tuple(_column(table, name) for name in names)
+
+
+def equals(table: Table, filters: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """Return the criteria of ``column=value``; None asks for NULL.
+
+    Raises:
+        InvalidInputError: A column is unknown, or a value does not fit it.
+    """
+    return [_column(table, name) == value for name, value in filters.items()]
+
+
+def _column(table: Table, name: str) -> Column[Any]:
+    column = table.columns.get(name)
+    if column is None:
+        msg = f"{table.name} has no column {_shown(name)}; it has {', '.join(table.columns.keys())}"
+        raise InvalidInputError(msg, field=table.name)
+    return column
+
+
+def _shown(name: object) -> str:
+    """Return a name to show in an error, whatever was given for one."""
+    return repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:80]}..."  # noqa: PLR2004

@@ -1,0 +1,92 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import stat
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hqt_async_db import BackupError
+from hqt_async_db.backup.files import NewFile, new_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hqt_async_db.backup.files import Compressor
+
+
+async def write(
+    target: Path,
+    *blocks: bytes,
+    error: type[BaseException] | None = None,
+    overwrite: bool = True,
+    compressor: Compressor | None = None,
+) -> NewFile:
+    async with new_file(target, overwrite=overwrite, compressor=compressor) as file:
+        for block in blocks:
+            await file.write(block)
+        if error is not None:
+            raise error
+    return file
+
+
+# The tests look at files, which on a running loop would be a blocking call.
+
+
+def test_a_file_is_written_whole_and_private(tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    file = asyncio.run(write(target, b"one\n", b"two\n"))
+    assert target.read_bytes() == b"one\ntwo\n"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert file.sha256 == hashlib.sha256(b"one\ntwo\n").hexdigest()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_compressor_sees_every_block(tmp_path: Path) -> None:
+    file = asyncio.run(write(tmp_path / "z", b"one", b"two", compressor=zlib.compressobj()))
+    assert zlib.decompress(file.path.read_bytes()) == b"onetwo"
+    assert file.size == file.path.stat().st_size
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_bytes(b"old")
+    with pytest.raises(error):
+        asyncio.run(write(target, b"new", error=error))
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_taken_name_is_refused_unless_it_may_be_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_bytes(b"old")
+    with pytest.raises(BackupError, match="File exists"):
+        asyncio.run(write(target, b"new", overwrite=False))
+    assert target.read_bytes() == b"old"
+    asyncio.run(write(target, b"new"))
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="nowhere"):
+        asyncio.run(write(tmp_path / "nowhere" / "rows.csv"))
+
+
+def test_a_cancelled_write_ends_before_the_file_is_closed(tmp_path: Path) -> None:
+    async def cancelled() -> None:
+        task = asyncio.create_task(write(tmp_path / "rows.csv", *[b"x" * 1_000_000] * 10_000))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert list(tmp_path.iterdir()) == []
