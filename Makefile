@@ -34,6 +34,7 @@ test-dialect: $(VENV)/installed-test ## run SQLAlchemy's dialect suite on ours a
 
 bench: $(VENV)/installed-bench ## compare drivers and peers, or two runs [ARGS="peers --quick"]
 	@sh .ci/mariadb
+	@sh .ci/sqlite
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-check ## run the linters and the type checker
