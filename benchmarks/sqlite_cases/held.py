@@ -1,4 +1,9 @@
-"""One row by key on a connection that is held."""
+"""One row by key on a connection that is held.
+
+Its floor does both in one call: an empty hop, then the statement. That is
+more than the two in loops of their own, beside it, because what follows a
+wait for a thread runs on cold caches, whoever wrote it.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,14 @@ if TYPE_CHECKING:
 
 HOP = "an empty hop"
 CORE = "sync Core"
+FLOOR = "hop, then sync Core"
 OURS = "held (ours)"
 OURS_CORE = "held (Core)"
 AT_MOST = 1.2
 
 
 async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
-    """Compare with the floor, which is two figures added."""
+    """Compare with the floor; show what it consists of."""
     columns = select(*HqtTrade.__table__.columns)
     calls = 100 if settings.quick else 3000
     no_tracing: Any = None  # which aiosqlite's annotation forgets; it is a hop that does nothing
@@ -47,6 +53,10 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
             async def through_core(key: int) -> Any:
                 return core.execute(columns.where(HqtTrade.id == key)).one()
 
+            async def floor(key: int) -> Any:
+                await hop(key)
+                return await through_core(key)
+
             async def through_ours_core(key: int) -> Any:
                 return (await ours.execute(columns.where(HqtTrade.id == key))).one()
 
@@ -59,7 +69,13 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
             found = await side_by_side(
                 settings,
                 "held connection",
-                {HOP: hop, CORE: through_core, OURS: through_ours, OURS_CORE: through_ours_core},
+                {
+                    HOP: hop,
+                    CORE: through_core,
+                    FLOOR: floor,
+                    OURS: through_ours,
+                    OURS_CORE: through_ours_core,
+                },
                 lambda: site.keys(calls),
             )
     engine.dispose()
@@ -72,11 +88,10 @@ async def measure(site: Site, settings: Settings, result: SuiteResult) -> None:
 
 def _judge(found: Sequence[Measurement], subject: str, what: str) -> Verdict:
     median = {one.subject: one.median for one in found}
-    floor = median[HOP] + median[CORE]
     return judge(
         what,
-        median[subject] / floor,
+        median[subject] / median[FLOOR],
         AT_MOST,
-        f"at most {AT_MOST} of a bare hop plus synchronous Core",
+        f"at most {AT_MOST} of a bare hop, then synchronous Core",
         at_least=False,
     )

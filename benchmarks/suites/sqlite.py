@@ -46,7 +46,7 @@ async def _site(bench: Bench, closing: AsyncExitStack) -> Site:
 SUITE: Final = Suite(
     title="SQLite at one hop",
     about=(
-        "One row by key against its floor: one bare thread hop plus the same statement through "
+        "One row by key against its floor: one bare thread hop, then the same statement through "
         "synchronous SQLAlchemy Core. Then this library beside SQLAlchemy's stock dialect, which "
         "waits for locks (busy timeout), both with its default pool: a session per read, and 32 "
         "tasks that insert one row per transaction. Last, the readers' latency with and without "

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from hqt_async_db.connection.backends.backend import Backend, Mode, Role
 from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
+from hqt_async_db.connection.proxies import QuickEngine
 from hqt_async_db.connection.translation.translate import install
 from hqt_async_db.connection.watching import Watch
 from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
@@ -19,6 +20,7 @@ from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import Pool
 
     from hqt_async_db.connection.backends.direct import Direct
@@ -127,7 +129,7 @@ def _make_engine(backend: Backend, options: Options, role: Role) -> AsyncEngine:
         names = ", ".join(sorted(options.engine_options)) or "these engine options"
         msg = f"SQLAlchemy does not take {names} for this database and pool class"
         raise ConfigurationError(msg) from None
-    return engine
+    return QuickEngine(engine.sync_engine)
 
 
 def _refuse(*_: object) -> NoReturn:

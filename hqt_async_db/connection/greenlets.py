@@ -63,8 +63,14 @@ class _Idle(threading.local):
 _idle: Final = _Idle()
 
 
-async def spawn(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-    """Call ``function``, in which SQLAlchemy may await; as ``greenlet_spawn`` does."""
+async def spawn(
+    function: Callable[..., T], *arguments: Any, _require_await: bool = False, **keywords: Any
+) -> T:
+    """Call ``function``, in which SQLAlchemy may await; as ``greenlet_spawn`` does.
+
+    What SQLAlchemy may require is so by itself: each driver here awaits.
+    """
+    del _require_await
     driver, idle = getcurrent(), _idle.greenlets
     if idle:
         kept = idle.pop()

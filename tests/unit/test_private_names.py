@@ -23,7 +23,14 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.util import concurrency
 
+from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.pool import TrackedPool
+from hqt_async_db.connection.proxies import (
+    QuickConnection,
+    QuickEngine,
+    QuickSession,
+    QuickTransaction,
+)
 from hqt_async_db.connection.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -102,6 +109,23 @@ class TestSQLAlchemy:
     def test_the_class_of_an_engine_s_connections(self) -> None:
         assert Engine._connection_cls is Connection
         assert "_dbapi_connection" in inspect.getsource(Connection.__init__)
+
+    @pytest.mark.parametrize("ours", [QuickConnection, QuickEngine, QuickSession, QuickTransaction])
+    def test_what_makes_greenlets_keeps_them_here(self, ours: type[Any]) -> None:
+        spawning = {
+            name
+            for name, member in vars(ours.__base__).items()
+            if "greenlet_spawn" in getattr(getattr(member, "__code__", None), "co_names", ())
+        }
+        assert len(spawning) > 1
+        for name in spawning & {"execute", "commit", "rollback", "start", "dispose"}:
+            assert vars(ours)[name].__globals__["greenlet_spawn"] is spawn
+            assert getattr(ours.__base__, name).__globals__["greenlet_spawn"] is not spawn
+        assert spawning <= vars(ours).keys()
+
+    def test_the_names_of_greenlet_spawn(self) -> None:
+        required = inspect.signature(concurrency.greenlet_spawn).parameters["_require_await"]
+        assert required.default is inspect.signature(spawn).parameters["_require_await"].default
 
     def test_every_awaitable_of_a_session_is_guarded(self) -> None:
         """A method that a new version adds would let two tasks into one session."""

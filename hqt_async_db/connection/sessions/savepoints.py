@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import AsyncSessionTransaction
-
+from hqt_async_db.connection.proxies import QuickTransaction
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -14,12 +13,12 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
 
 
-class Savepoint(AsyncSessionTransaction):
+class Savepoint(QuickTransaction):
     """A savepoint whose every await is guarded like the session's own."""
 
     session: Session
 
-    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
+    async def start(self, is_ctxmanager: bool = False) -> Savepoint:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
         """Set the savepoint, or begin the transaction.
 
         Raises:
@@ -30,7 +29,8 @@ class Savepoint(AsyncSessionTransaction):
             if self.nested and await self.session.is_autocommit():
                 msg = "each statement of a read-only session stands alone; use snapshot=True"
                 raise InvalidInputError(msg)
-            return await super().start(is_ctxmanager=is_ctxmanager)
+            await super().start(is_ctxmanager=is_ctxmanager)
+            return self
 
     async def commit(self) -> None:
         """Release the savepoint."""
@@ -55,10 +55,11 @@ class Savepoint(AsyncSessionTransaction):
 class Transaction(Savepoint):
     """A block of ``session.begin()``: its end is the session's own commit."""
 
-    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
+    async def start(self, is_ctxmanager: bool = False) -> Savepoint:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
         """Begin, without SQLAlchemy's own block, which nothing would leave."""
         del is_ctxmanager
-        return await super().start()
+        await super().start()
+        return self
 
     async def commit(self) -> None:
         """Commit."""

@@ -7,11 +7,10 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
-
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
+from hqt_async_db.connection.proxies import QuickConnection, QuickSession
 from hqt_async_db.connection.sessions import reading
 from hqt_async_db.connection.sessions.occupancy import Occupancy
 from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import (
-        AsyncConnection,
         AsyncEngine,
         AsyncResult,
         AsyncScalarResult,
+        AsyncSessionTransaction,
     )
 
     from hqt_async_db.connection.executors.fetching import Shape
@@ -52,7 +51,7 @@ _GUARDED: Final = (
 )
 
 
-class Session(AsyncSession):
+class Session(QuickSession):
     """One unit of work: use it in ``async with``, or end it by hand.
 
     Leaving the block commits, an exception rolls back, and it always closes.
@@ -192,7 +191,7 @@ class Session(AsyncSession):
             finally:
                 self._is_given_up = tasks.are_running(self)
 
-    async def connection(self, *arguments: Any, **keywords: Any) -> AsyncConnection:
+    async def connection(self, *arguments: Any, **keywords: Any) -> QuickConnection:
         """Return the transaction's connection, for statements without the ORM.
 
         What is done with it counts as a write, as nobody can know.
@@ -329,7 +328,7 @@ def _second_to(error: BaseException) -> Iterator[None]:
 
 
 def _guard(name: str) -> Callable[..., Awaitable[Any]]:
-    original = getattr(AsyncSession, name)
+    original = getattr(QuickSession, name)
 
     @functools.wraps(original)
     async def guarded(self: Session, *arguments: Any, **keywords: Any) -> Any:
@@ -348,7 +347,7 @@ async def _get(self: Session, entity: Any, ident: Any, **options: Any) -> Any:
         if not options:
             with contextlib.suppress(NoWayError):
                 return await reading.get(self, entity, ident)
-        return await AsyncSession.get(self, entity, ident, **options)
+        return await QuickSession.get(self, entity, ident, **options)
 
 
 async def _run_sync(self: Session, fn: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -358,4 +357,4 @@ async def _run_sync(self: Session, fn: Any, *arguments: Any, **keywords: Any) ->
 
 for _ours in (_get, _run_sync):
     _name = _ours.__name__.removeprefix("_")
-    setattr(Session, _name, functools.wraps(getattr(AsyncSession, _name))(_ours))
+    setattr(Session, _name, functools.wraps(getattr(QuickSession, _name))(_ours))
