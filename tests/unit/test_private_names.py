@@ -21,6 +21,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_dbapi,
 )
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import Session as OrmSession
+from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.util import concurrency
 
 from hqt_async_db.connection.greenlets import spawn
@@ -87,6 +89,11 @@ class TestSQLAlchemy:
             (AsyncAdapt_aiosqlite_connection._handle_exception, ["self", "error"]),
             (AsyncAdapt_aiosqlite_dbapi.__init__, ["self", "aiosqlite", "sqlite"]),
             (AsyncSessionTransaction.start, ["self", "is_ctxmanager"]),
+            (OrmSession._autobegin_t, ["self", "begin"]),
+            (OrmSession._is_clean, ["self"]),
+            (OrmSession._register_persistent, ["self", "states"]),
+            (SessionTransaction._begin, ["self", "nested"]),
+            (SessionTransaction.rollback, ["self", "_capture_exception", "_to_root"]),
             (concurrency.await_, ["awaitable"]),
             (concurrency.in_greenlet, []),
         ],

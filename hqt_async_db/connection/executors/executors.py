@@ -16,6 +16,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import instances
 from hqt_async_db.connection.executors.bulk import insert_rows
 from hqt_async_db.connection.executors.fetching import fetch
+from hqt_async_db.connection.executors.session_insert import insert
 from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.connection.sessions.session import Session
@@ -163,7 +164,10 @@ class SessionExecutor:
             return int(result.rowcount)
 
     async def create(self, model: type[T], values: Mapping[str, Any]) -> T:
-        """Add an instance and flush."""
+        """Add an instance and flush, or do at once what comes to the same."""
+        if isinstance(self.session, Session):
+            with suppress(NoWayError):
+                return await insert(self.session, model, values)
         instance = model(**values)
         instances.refuse_foreign_relatives(
             self.session, inspect(instance).mapper, instance.__dict__

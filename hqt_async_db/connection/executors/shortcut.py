@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.executors.plans import Plan
 
     Run: TypeAlias = "Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]"
+    RunWrite: TypeAlias = "Callable[[Write], Awaitable[Answer]]"
 
 
 _MOST_KEPT: Final = 200
@@ -116,7 +117,12 @@ class Shortcut:
         raise failure  # as above
 
     async def write(
-        self, statement: Any, values: Mapping[str, Any] | None = None, *, joins: bool = False
+        self,
+        statement: Any,
+        values: Mapping[str, Any] | None = None,
+        *,
+        joins: bool = False,
+        run: RunWrite | None = None,
     ) -> tuple[Answer, dict[str, Any]]:
         """Run one INSERT, UPDATE or DELETE and commit.
 
@@ -124,6 +130,7 @@ class Shortcut:
             statement: The statement.
             values: As for :meth:`fetch`.
             joins: Whether it is short; see :class:`Direct`.
+            run: Runs it, in a transaction; None runs it alone, and commits.
 
         Returns:
             What it returned, and the values of its parameters, defaults
@@ -144,7 +151,7 @@ class Shortcut:
             joins=joins,
         )
         try:
-            answer = await self._direct.write(write)
+            answer = await (run or self._direct.write)(write)
         except Exception as error:  # noqa: BLE001 - raised below, as ours
             failure = write.explain(error)
         else:

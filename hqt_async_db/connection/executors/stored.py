@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Insert, Update
     from sqlalchemy.orm import Mapper
 
-    from hqt_async_db.connection.executors.shortcut import Shortcut
+    from hqt_async_db.connection.executors.shortcut import RunWrite, Shortcut
 
 _EVENTS: Final = attrgetter("before_insert", "after_insert", "before_update", "after_update")
 # Those that check a value, which was checked before, and make JSON report its changes.
@@ -125,12 +125,16 @@ class Stored:
 
     # -- insert ------------------------------------------------------------
 
-    async def create(self, shortcut: Shortcut, values: Mapping[str, Any]) -> Any:
+    async def create(
+        self, shortcut: Shortcut, values: Mapping[str, Any], run: RunWrite | None = None
+    ) -> Any:
         """Store a new row, and return a detached, complete instance of it.
 
         Args:
             shortcut: The way to the driver.
             values: Values by attribute name, which were checked.
+            run: Runs the INSERT in a session, which no instance may enter
+                before it is stored; None runs it alone, and commits.
 
         Raises:
             NoWayError: It takes a unit of work; nothing was run.
@@ -139,6 +143,8 @@ class Stored:
         instance = None
         given = dict(values)
         if not self._is_made_plainly(given):
+            if run is not None:
+                raise NoWayError
             instance = self._mapper.class_(**values)
             given = self._given(instance)
         if any(map(is_sql, given.values())):
@@ -151,7 +157,10 @@ class Stored:
             kept = self._inserts[unfilled] = self._insert_without(unfilled)
         statement, sent, returned = kept
         answer, complete = await shortcut.write(
-            statement, {parameter: given.get(name) for parameter, name in sent}, joins=True
+            statement,
+            {parameter: given.get(name) for parameter, name in sent},
+            joins=True,
+            run=run,
         )
         if instance is None:
             instance = self._mapper.class_manager.new_instance()
@@ -162,6 +171,10 @@ class Stored:
             loaded.update(zip(returned, row, strict=True))
         self._finish(instance)
         return instance
+
+    def has_key_of_its_own(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether the caller chose the primary key, which may be another instance's."""
+        return not values.keys().isdisjoint(self._keys)
 
     def _is_made_plainly(self, values: Mapping[str, Any]) -> bool:
         """Tell whether to make an instance is to set these values, and no more."""

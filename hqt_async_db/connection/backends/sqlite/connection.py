@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.sqlite import worker
 from hqt_async_db.connection.backends.sqlite.cursors import (
     HqtSQLiteCursor,
@@ -32,6 +33,7 @@ from hqt_async_db.errors import ReadOnlyViolationError, StatementFailedError, Tr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
+    from hqt_async_db.connection.backends.direct import Write
     from hqt_async_db.connection.backends.sqlite.gate import WriteGate
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 
@@ -138,6 +140,12 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         call = Call(sql, parameters)
         await self._run(call, writes=False)
         return call.rows
+
+    async def write_directly(self, write: Write) -> Answer:
+        """Run an INSERT, UPDATE or DELETE without SQLAlchemy, in one hop."""
+        call = Call(write.sql, write.parameters)
+        await self._run(call, writes=True)
+        return Answer(call.rowcount, call.rows)
 
     @asynccontextmanager
     async def stream_directly(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Stream]:
