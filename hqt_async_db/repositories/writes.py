@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, delete, select, update
 
-from hqt_async_db.connection.executors.upserts import require_unique_key, upsert_rows
+from hqt_async_db.connection.executors.upserts import require_unique_key
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRecordsFoundError
 from hqt_async_db.models import validate_values
@@ -171,9 +171,7 @@ class Writes(Bound[ModelT]):
         checked = await self._checked_rows(rows)
         if not checked:
             return []
-        return await self._executor.transact(
-            lambda executor: upsert_rows(executor.session, self.model, checked, match)
-        )
+        return await self._executor.upsert(self.model, checked, match)
 
     @overload
     async def create_many(
@@ -196,8 +194,10 @@ class Writes(Bound[ModelT]):
         """Insert many rows, all or none; return how many, or the instances.
 
         One statement per thousand values, or per five hundred where they come
-        back (per row on MySQL, not MariaDB, which cannot return them); with
-        the manager, one transaction. The rows need not have the same fields.
+        back (per row on MySQL, not MariaDB, which cannot return them). With
+        the manager, one transaction, in which rows of the same fields are one
+        statement on SQLite, and a COPY on PostgreSQL, or arrays of 1500 values
+        in all where they come back. The rows need not have the same fields.
 
         Args:
             rows: Values by field name; any iterable.
@@ -209,11 +209,12 @@ class Writes(Bound[ModelT]):
                 the message which row. Nothing ran.
         """
         rows = await _listed(rows)
-        if rows and not returning and await self._executor.insert_unchecked(self._mapper, rows):
-            return len(rows)
-        checked = await self._checked_rows(rows)
-        if not checked:
+        if not rows:
             return [] if returning else 0
+        made = await self._executor.insert_unchecked(self._mapper, rows, returning=returning)
+        if made is not None:
+            return made if returning else len(rows)
+        checked = await self._checked_rows(rows)
         stored = await self._executor.bulk_insert(self.model, checked, returning=returning)
         return stored if returning else len(checked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
@@ -15,11 +15,13 @@ from hqt_async_db.connection.lending import Lent
 from hqt_async_db.connection.sessions.transaction import Receipt, commit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.options import Options
+
+T = TypeVar("T")
 
 # Statements that are kept are looked at once.
 _lifts_read_only = lru_cache(1000)(lifts_read_only)
@@ -126,20 +128,40 @@ class AsyncpgDirect:
             )
         return answer
 
+    async def write_all(self, writes: Sequence[Write]) -> list[Answer]:
+        """Run statements in one transaction, a short one alone as :meth:`write` does."""
+        if len(writes) == 1 and writes[0].joins:
+            return [await self.write(writes[0])]
+
+        async def send(driver: Any) -> list[Answer]:
+            return [Answer(rows=await driver.fetch(w.sql, *w.parameters)) for w in writes]
+
+        tables = frozenset[str]().union(*[write.tables for write in writes])
+        return await self._transact(send, tables, writes[0].explain)
+
     async def insert(self, rows: Rows) -> None:
-        """Copy many rows in one transaction; its COMMIT stands apart."""
+        """Copy many rows in one transaction."""
         names = [column.name for column in rows.columns]
-        tables = frozenset({rows.table.name})
+
+        async def send(driver: Any) -> None:
+            await driver.copy_records_to_table(
+                rows.table.name, schema_name=rows.table.schema, columns=names, records=rows.values
+            )
+
+        await self._transact(send, frozenset({rows.table.name}), rows.explain)
+
+    async def _transact(
+        self,
+        send: Callable[[Any], Awaitable[T]],
+        tables: frozenset[str],
+        explain: Callable[[BaseException], BaseException],
+    ) -> T:
+        """Send in one transaction, whose COMMIT stands apart."""
         async with Lent(self._engines[Role.WRITE].pool, "one-shot write") as lent:
             transaction = lent.driver.transaction()
             try:
                 await transaction.start()
-                await lent.driver.copy_records_to_table(
-                    rows.table.name,
-                    schema_name=rows.table.schema,
-                    columns=names,
-                    records=rows.values,
-                )
+                answer = await send(lent.driver)
             except BaseException as error:
                 lent.spend()  # which rolls back
                 if _is_of_encoding(error):
@@ -152,8 +174,9 @@ class AsyncpgDirect:
                 timeout_s=self._options.commit_timeout_s,
                 record=self._record,
                 owner=self,
-                explain=rows.explain,
+                explain=explain,
             )
+        return answer
 
     async def close(self, _role: Role) -> None:
         """Wait for commits; the engines close the connections."""

@@ -8,7 +8,7 @@ way has none of these, and one-shot calls go through a session.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,3 +145,11 @@ class Direct(Protocol):
 
     async def close(self, role: Role) -> None:
         """End before the engine of a role; what is on its way raises DatabaseClosedError."""
+
+
+@runtime_checkable
+class TakesArrays(Protocol):
+    """A way whose parameters may be arrays, of which ``unnest`` makes rows."""
+
+    async def write_all(self, writes: Sequence[Write]) -> list[Answer]:
+        """Run statements with a RETURNING, all or none, and commit; as :meth:`Direct.write`."""

@@ -72,12 +72,12 @@ def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
 
 def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     dialect = session.get_bind(mapper).dialect
-    is_numbered = dialect.name == "sqlite" and _is_numbered(mapper)
-    statement = insert(mapper).returning(mapper, sort_by_parameter_order=not is_numbered)
+    sorts_by_key = dialect.name == "sqlite" and is_numbered(mapper)
+    statement = insert(mapper).returning(mapper, sort_by_parameter_order=not sorts_by_key)
 
     async def insert_part(rows: Sequence[Row]) -> Sequence[Any]:
         found = await fetch(session, statement, rows, shape="instances", options=WITH_NULLS)
-        return _in_order(mapper, rows, found) if is_numbered else found
+        return await in_order(mapper, rows, found) if sorts_by_key else found
 
     async def flush_part(rows: Sequence[Row]) -> Sequence[Any]:
         added = [mapper.class_(**row) for row in rows]
@@ -88,22 +88,26 @@ def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     return insert_part if dialect.insert_executemany_returning else flush_part
 
 
-def _is_numbered(mapper: Mapper[Any]) -> bool:
-    """Tell whether the database gives out the primary key."""
-    key = mapper.primary_key[0]
-    return len(mapper.primary_key) == 1 and key is key.table.autoincrement_column
+def is_numbered(mapper: Mapper[Any]) -> bool:
+    """Tell whether the database gives out the primary key, each larger than those before."""
+    key: Any = mapper.primary_key[0]
+    is_numbered_upwards = key is key.table.autoincrement_column and key.identity is None
+    return len(mapper.primary_key) == 1 and is_numbered_upwards
 
 
-def _in_order(mapper: Mapper[Any], rows: Sequence[Row], found: Sequence[T]) -> Sequence[T]:
+async def in_order(
+    mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], found: Sequence[T]
+) -> list[T]:
     """Put instances into the order of their rows.
 
-    SQLAlchemy would fall back to one statement per row: RETURNING promises no
-    order on SQLite. But SQLite numbers the rows of one INSERT in their order.
+    RETURNING promises no order, so that SQLAlchemy would fall back to one
+    statement per row on SQLite. But SQLite numbers the rows of one INSERT in
+    their order, and PostgreSQL in that of the ORDER BY that they come from.
     """
     name = mapper.get_property_by_column(mapper.primary_key[0]).key
-    by_key = {getattr(instance, name): instance for instance in found}
-    keys = [row[name] for row in rows] if name in rows[0] else sorted(by_key)
-    return [by_key[key] for key in keys]
+    by_key = {getattr(instance, name): instance async for instance in paced(found)}
+    keys = (row[name] for row in rows) if name in rows[0] else sorted(by_key)
+    return [by_key[key] async for key in paced(keys)]
 
 
 def chunks(mapper: Mapper[Any], rows: int, *, returning: bool) -> Iterator[slice]:

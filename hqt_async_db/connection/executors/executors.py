@@ -19,6 +19,7 @@ from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.executors.session_insert import insert
 from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.streams import RowStream
+from hqt_async_db.connection.executors.upserts import upsert_rows
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
 
@@ -87,19 +88,30 @@ class Executor(Protocol):
         """Delete the row of an instance."""
 
     async def insert_unchecked(
-        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> bool:
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], *, returning: bool
+    ) -> list[Any] | None:
         """Insert rows that nobody has checked, if that can be done at once.
 
         Returns:
-            Whether it was done; if not, nothing was run, perhaps because a
-            row does not fit.
+            The instances where they are asked for; None if nothing was run,
+            perhaps because a row does not fit.
         """
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
     ) -> list[T]:
         """Insert many rows; return the instances where they are asked for."""
+
+    async def upsert(
+        self, model: type[T], rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
+    ) -> list[T]:
+        """Insert rows, or update those that exist; return them in their order.
+
+        Args:
+            model: The mapped class.
+            rows: Complete rows of checked values.
+            match: The fields of a unique key.
+        """
 
     def stream(
         self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
@@ -195,11 +207,10 @@ class SessionExecutor:
             await instances.delete_one(self.session, instance)
 
     async def insert_unchecked(
-        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> bool:
-        """Return False: in a session the rows go through SQLAlchemy."""
-        del mapper, rows
-        return False
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], *, returning: bool
+    ) -> None:
+        """Do nothing: in a session the rows go through SQLAlchemy."""
+        del mapper, rows, returning
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
@@ -207,6 +218,13 @@ class SessionExecutor:
         """Insert in chunks: one statement per chunk, not one per row."""
         with translated():
             return await insert_rows(self.session, model, rows, returning=returning)
+
+    async def upsert(
+        self, model: type[T], rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
+    ) -> list[T]:
+        """Insert or update in chunks, as :meth:`bulk_insert`."""
+        with translated():
+            return await upsert_rows(self.session, model, rows, match)
 
     def stream(
         self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool

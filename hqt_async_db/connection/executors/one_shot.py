@@ -11,10 +11,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from hqt_async_db.connection.backends.backend import Mode
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
+from hqt_async_db.connection.executors.bulk import in_order, is_numbered
 from hqt_async_db.connection.executors.executors import SessionExecutor
 from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.executors.streams import RowStream
+from hqt_async_db.connection.executors.upserts import in_order_of, in_order_of_locks, keys_of
 from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
 
 if TYPE_CHECKING:
@@ -110,14 +112,18 @@ class OneShotExecutor:
             raise StaleRecordError(msg)
 
     async def insert_unchecked(
-        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> bool:
-        """Insert rows with one statement, which prepares them column by column."""
+        self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]], *, returning: bool
+    ) -> list[Any] | None:
+        """Insert rows that are prepared column by column."""
         with suppress(NoWayError):
             stored(mapper).require_plain()
-            await self._db.shortcut().insert_many(mapper, rows)
-            return True
-        return False
+            if not returning:
+                await self._db.shortcut().insert_many(mapper, rows)
+                return []
+            if is_numbered(mapper):
+                found = await self._db.shortcut().store_many(mapper, [rows])
+                return await in_order(mapper, rows, found)
+        return None
 
     async def bulk_insert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], *, returning: bool
@@ -125,6 +131,24 @@ class OneShotExecutor:
         """Insert all rows in one transaction."""
         async with self._writing() as executor:
             return await executor.bulk_insert(model, rows, returning=returning)
+
+    async def upsert(
+        self, model: type[T], rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
+    ) -> list[T]:
+        """Insert or update in one transaction, again if it was the victim of a deadlock."""
+        keys = await keys_of(rows, match)
+
+        async def attempt() -> list[T]:
+            with suppress(NoWayError):
+                mapper = inspect(model)
+                stored(mapper).require_plain()
+                groups = await in_order_of_locks(rows, match)
+                found = await self._db.shortcut().store_many(mapper, groups, match)
+                return await in_order_of(keys, found, match)
+            async with self._writing() as executor:
+                return await executor.upsert(model, rows, match)
+
+        return await _unless_deadlocked(attempt)
 
     def stream(
         self, statement: Executable, values: Mapping[str, Any] | None = None, *, entities: bool
@@ -160,20 +184,25 @@ class OneShotExecutor:
 
     async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
         """Work in one transaction, again if it was the victim of a deadlock."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((DeadlockError, SerializationFailureError)),
-            stop=stop_after_attempt(_DEADLOCK_ATTEMPTS),
-            wait=wait_random(max=_LONGEST_PAUSE_S),
-            reraise=True,
-        )
 
         async def attempt() -> T:
             async with self._writing() as executor:
                 return await work(executor)
 
-        return await retrying(attempt)
+        return await _unless_deadlocked(attempt)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[SessionExecutor]:
         async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
             yield SessionExecutor(session)
+
+
+async def _unless_deadlocked(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Call ``attempt``, which is a transaction, until it is no victim of a deadlock."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((DeadlockError, SerializationFailureError)),
+        stop=stop_after_attempt(_DEADLOCK_ATTEMPTS),
+        wait=wait_random(max=_LONGEST_PAUSE_S),
+        reraise=True,
+    )
+    return await retrying(attempt)

@@ -18,7 +18,7 @@ from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors.bulk_direct import NO_CONTEXT
-from hqt_async_db.connection.executors.readers import reader_of, tuple_reader
+from hqt_async_db.connection.executors.readers import reader_of, returned_reader, tuple_reader
 from hqt_async_db.connection.translation.schema import Statement
 from hqt_async_db.errors import HqtDbError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Column, Dialect
+    from sqlalchemy.orm import Mapper
     from sqlalchemy.sql.schema import DefaultGenerator
 
     from hqt_async_db.connection.executors.fetching import Shape
@@ -129,6 +130,14 @@ class Plans:
         if shape not in plans:
             plans[shape] = self._make(statement, statement.compile(dialect=self._dialect), shape)
         return plans[shape]
+
+    def of_returning(self, statement: Insert, mapper: Mapper[Any]) -> Plan | None:
+        """Return a plan, kept by the caller, of an INSERT that returns instances of a model."""
+        compiled: Any = statement.compile(dialect=self._dialect)
+        if not _is_plain(statement, compiled):
+            return None
+        reader = returned_reader(mapper, compiled, self._dialect)
+        return None if reader is None else Plan(compiled, reader, _written_by(statement))
 
     def of(self, statement: Any, shape: Shape) -> tuple[Plan | None, Mapping[str, Any]]:
         """Return the plan of any statement, and the values of its parameters.

@@ -108,6 +108,14 @@ def tuple_reader(compiled: SQLCompiler, dialect: Dialect) -> Reader | None:
     return Reader(make)
 
 
+def returned_reader(mapper: Mapper[Any], compiled: SQLCompiler, dialect: Dialect) -> Reader | None:
+    """Return the reader of a RETURNING of all columns of a model, which makes instances."""
+    columns = compiled._result_columns or ()  # noqa: SLF001 - as above
+    processors = _processors_of(columns, dialect)
+    make = None if processors is None else instance_maker(mapper, columns, processors)
+    return None if make is None else Reader(make, mapper)
+
+
 def _processors_of(
     columns: Sequence[ResultColumnsEntry], dialect: Dialect
 ) -> list[Processor] | None:

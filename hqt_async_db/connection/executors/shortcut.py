@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import NoWayError, Rows, Write
+from hqt_async_db.connection.backends.direct import NoWayError, Rows, TakesArrays, Write
+from hqt_async_db.connection.executors.arrays import ArrayInsert
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.direct_stream import DirectPieces
 from hqt_async_db.connection.executors.plans import Plans
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.engines import Engines
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
+    from hqt_async_db.connection.executors.readers import Reader
 
     Run: TypeAlias = "Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]"
     RunWrite: TypeAlias = "Callable[[Write], Awaitable[Answer]]"
@@ -49,10 +51,12 @@ class Shortcut:
 
     def __init__(self, direct: Direct, engines: Engines) -> None:
         self._direct = direct
+        self._with_arrays = direct if isinstance(direct, TakesArrays) else None
         self._engine = engines.by_role[Role.WRITE].sync_engine
         self._watches = engines.watches
         self._plans: Plans | None = None
         self._bulk: LRUCache[Any, tuple[BulkInsert, Plan | None]] = LRUCache(_MOST_KEPT)
+        self._arrays: LRUCache[Any, tuple[ArrayInsert, Plan | None]] = LRUCache(_MOST_KEPT)
 
     async def fetch(
         self,
@@ -140,16 +144,7 @@ class Shortcut:
             NoWayError: It must go the plain way; nothing was run.
         """
         plan, given = await self._planned(Role.WRITE, statement, values, "rows")
-        if plan.written is None:
-            raise NoWayError
-        write = Write(
-            sql=plan.sql,
-            parameters=plan.bound(given),
-            tables=frozenset({plan.written.table.name}),
-            explain=lambda error: self._failure(error, plan, given),
-            returns=plan.returns,
-            joins=joins,
-        )
+        write = self._write(plan, given, joins=joins)
         try:
             answer = await (run or self._direct.write)(write)
         except Exception as error:  # noqa: BLE001 - raised below, as ours
@@ -159,6 +154,18 @@ class Shortcut:
                 answer.rows = await plan.reader.read(answer.rows)
             return answer, given
         raise failure  # as above
+
+    def _write(self, plan: Plan, given: dict[str, Any], *, joins: bool) -> Write:
+        if plan.written is None:
+            raise NoWayError
+        return Write(
+            sql=plan.sql,
+            parameters=plan.bound(given),
+            tables=frozenset({plan.written.table.name}),
+            explain=lambda error: self._failure(error, plan, given),
+            returns=plan.returns,
+            joins=joins,
+        )
 
     async def insert_many(self, mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows that nobody has checked, all or none, and commit.
@@ -190,6 +197,59 @@ class Shortcut:
         else:
             return
         raise failure  # as above
+
+    async def store_many(
+        self,
+        mapper: Mapper[Any],
+        groups: Sequence[Sequence[Mapping[str, Any]]],
+        match: tuple[str, ...] = (),
+    ) -> list[Any]:
+        """Store rows, all or none, and commit; return their instances.
+
+        Args:
+            mapper: The model's.
+            groups: The rows, those together that have the same fields.
+            match: The fields of the unique key by which a row that exists is
+                updated; none, and it is an error.
+
+        Returns:
+            The instances, in any order.
+
+        Raises:
+            NoWayError: Not all of it fits, or it must go the plain way;
+                nothing was run.
+        """
+        plans = await self._ready(Role.WRITE)
+        if self._with_arrays is None:
+            raise NoWayError
+        writes: list[Write] = []
+        readers: list[Reader] = []
+        for rows in groups:
+            arrays, plan = self._planned_arrays(plans, mapper, tuple(rows[0]), match)
+            if plan is None or plan.reader is None or not plan.reader.is_of_use():
+                raise NoWayError
+            for values in await arrays.bind(rows):
+                writes.append(self._write(plan, plan.values(values), joins=len(groups[0]) == 1))
+                readers.append(plan.reader)
+        try:
+            answers = await self._with_arrays.write_all(writes)
+        except Exception as error:  # noqa: BLE001 - raised below, as ours
+            failure = writes[0].explain(error)
+        else:
+            found: list[Any] = []
+            for reader, answer in zip(readers, answers, strict=True):
+                found += await reader.read(answer.rows)
+            return found
+        raise failure  # as above
+
+    def _planned_arrays(
+        self, plans: Plans, mapper: Mapper[Any], names: tuple[str, ...], match: tuple[str, ...]
+    ) -> tuple[ArrayInsert, Plan | None]:
+        key = mapper, names, match
+        if key not in self._arrays:
+            arrays = ArrayInsert(mapper, names, match, self._engine.dialect)
+            self._arrays[key] = arrays, plans.of_returning(arrays.statement, mapper)
+        return self._arrays[key]
 
     async def warm_up(self) -> None:
         """Open the connections that one-shot calls will need.

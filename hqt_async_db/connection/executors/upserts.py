@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column, select
@@ -28,6 +29,8 @@ _INSERTS: Final[dict[str, Callable[[Any], Any]]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
+# In a fifth of a millisecond.
+_SORTED_AT_ONCE: Final = 500
 _FRESH: Final = {"populate_existing": True}
 
 
@@ -101,18 +104,42 @@ async def upsert_rows(
     Raises:
         InvalidInputError: Two rows have the same key, or a key has a NULL.
     """
-    keys = await _keys(rows, match)
+    keys = await keys_of(rows, match)
     await session.flush()
     is_atomic = session.get_bind(model).dialect.name in _INSERTS
     kind = _AtomicUpsert if is_atomic else _LockingUpsert
-    stored: dict[Key, T] = {}
+    found: list[T] = []
     for _, group in await groups_of_same_fields(rows):
         upsert = kind(session, model, tuple(group[0]), match)
         for part in chunks(inspect(model), len(group), returning=True):
             # In one order everywhere, two tasks wait for each other less often.
             chunk = sorted(group[part], key=lambda row: _key(row, match))
-            for instance in await upsert.run(chunk):
-                stored[_key_of(instance, match)] = instance
+            found += await upsert.run(chunk)
+    return await in_order_of(keys, found, match)
+
+
+async def in_order_of_locks(
+    rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
+) -> list[list[Row]]:
+    """Return the rows in groups of the same fields, each in the order of the keys.
+
+    In one order everywhere, two tasks wait for each other less often.
+    """
+
+    def key(row: Row) -> Key:
+        return _key(row, match)
+
+    groups: list[list[Row]] = []
+    for _, group in await groups_of_same_fields(rows):
+        parts = range(0, len(group), _SORTED_AT_ONCE)
+        runs = [sorted(group[n : n + _SORTED_AT_ONCE], key=key) async for n in paced(parts)]
+        groups.append([row async for row in paced(merge(*runs, key=key))])
+    return groups
+
+
+async def in_order_of(keys: Sequence[Key], found: Sequence[T], match: tuple[str, ...]) -> list[T]:
+    """Return instances in the order of the keys of their rows."""
+    stored = {_key_of(instance, match): instance async for instance in paced(found)}
     return [_stored(stored, key, match) async for key in paced(keys)]
 
 
@@ -123,7 +150,12 @@ def _stored(stored: Mapping[Key, T], key: Key, match: tuple[str, ...]) -> T:
     return stored[key]
 
 
-async def _keys(rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]) -> list[Key]:
+async def keys_of(rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]) -> list[Key]:
+    """Return the key of each row.
+
+    Raises:
+        InvalidInputError: Two rows have the same key, or a key has a NULL.
+    """
     keys: list[Key] = []
     seen: dict[Key, int] = {}
     async for row in paced(rows):
@@ -162,7 +194,7 @@ class _AtomicUpsert:
         statement = _INSERTS[session.get_bind(model).dialect.name](model)
         statement = statement.on_conflict_do_update(
             index_elements=[mapper.columns[name] for name in match],
-            set_=_changes(mapper, names, match, statement.excluded),
+            set_=changes_of(mapper, names, match, statement.excluded),
         )
         self._statement = statement.returning(model)
 
@@ -193,7 +225,7 @@ class _LockingUpsert:
         first = mapper.primary_key[0]
         self._insert_if_new = mysql.insert(model).on_duplicate_key_update({first.name: first})
         statement = mysql.insert(model)
-        changes = _changes(mapper, names, match, statement.inserted)
+        changes = changes_of(mapper, names, match, statement.inserted)
         self._rewrite_by_key = statement.on_duplicate_key_update(changes)
 
     async def run(self, rows: Sequence[Row]) -> Sequence[Any]:
@@ -242,7 +274,7 @@ def _differs(instance: object, row: Row) -> bool:
     return any(getattr(instance, name) != value for name, value in row.items())
 
 
-def _changes(
+def changes_of(
     mapper: Mapper[Any], names: tuple[str, ...], match: tuple[str, ...], proposed: Any
 ) -> dict[str, Any]:
     """Return what an existing row is set to, by column name."""
@@ -261,6 +293,17 @@ def _changes(
     # Something must be set, or the database would return nothing.
     first = mapper.columns[match[0]].name
     return changes or {first: proposed[first]}
+
+
+def is_fixed_on_update(mapper: Mapper[Any], names: tuple[str, ...], match: tuple[str, ...]) -> bool:
+    """Tell whether :func:`changes_of` says the same of every statement."""
+    return not any(
+        prop.columns[0].onupdate is not None
+        and prop.columns[0].onupdate.is_callable
+        and prop.columns[0].default is None
+        for prop in mapper.column_attrs
+        if isinstance(prop.columns[0], Column) and prop.key not in (*names, *match)
+    )
 
 
 def _on_update(column: Column[Any], proposed: Any) -> Any:

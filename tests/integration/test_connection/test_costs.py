@@ -79,6 +79,24 @@ async def delete_once(db: DatabaseManager) -> None:
     assert not await BaseRepository(db, Entry).delete_by_id(10**6)
 
 
+async def upsert_once(db: DatabaseManager) -> None:
+    await BaseRepository(db, Entry).upsert(["name"], name="000", amount=1)
+
+
+async def create_one_of_many(db: DatabaseManager) -> None:
+    await BaseRepository(db, Entry).create_many([{"name": uuid4().hex}], returning=True)
+
+
+async def create_a_thousand(db: DatabaseManager) -> None:
+    rows = [{"name": uuid4().hex} for _ in range(1000)]
+    assert len(await BaseRepository(db, Entry).create_many(rows, returning=True)) == 1000
+
+
+async def upsert_a_thousand(db: DatabaseManager) -> None:
+    rows = [{"name": f"upserted {number}", "amount": number} for number in range(1000)]
+    assert len(await BaseRepository(db, Entry).upsert_many(rows, ["name"])) == 1000
+
+
 async def read_a_snapshot(db: DatabaseManager) -> None:
     async with db.session(snapshot=True) as session:
         assert await session.get(Entry, 1)
@@ -194,6 +212,11 @@ async def test_messages(database_url: str, use: Use, messages: int) -> None:
         (create_once, 1),
         (update_once, 1 + 1),  # to read it, and to update it
         (delete_once, 1),
+        (upsert_once, 1),
+        (create_one_of_many, 1),
+        # BEGIN, 1500 values of a column for each row and its key, COMMIT.
+        (create_a_thousand, 1 + 2 + 1),
+        (upsert_a_thousand, 1 + 2 + 1),
     ],
 )
 async def test_messages_on_postgresql(database_url: str, use: Use, messages: int) -> None:

@@ -49,6 +49,38 @@ async def duplicate_update_of_many(db: DatabaseManager) -> object:
     return await users(db).update_many(User.id < 3, values={"username": SECRET})
 
 
+def new_users(last: str) -> list[dict[str, Any]]:
+    """Return rows of users, the last of which has a name that may be taken."""
+    names = [*(f"new {number}" for number in range(200)), last]
+    return [
+        {"username": name, "email": f"{name}@{SECRET}", "password_hash": SECRET} for name in names
+    ]
+
+
+async def duplicate_among_many(db: DatabaseManager) -> object:
+    return await users(db).create_many(new_users("u1"), returning=True)
+
+
+async def duplicate_of_another_key(db: DatabaseManager) -> object:
+    row = {"username": "new", "email": "1@x", "password_hash": SECRET}
+    return await users(db).upsert(["username"], **row)
+
+
+async def duplicate_of_another_key_among_many(db: DatabaseManager) -> object:
+    rows = [*new_users("new"), {"username": SECRET, "email": "1@x", "password_hash": SECRET}]
+    return await users(db).upsert_many(rows, ["username"])
+
+
+async def parent_missing_among_many(db: DatabaseManager) -> object:
+    rows = [{"user_id": owner, "name": SECRET} for owner in (1, 999)]
+    return await BaseRepository(db, Strategy).create_many(rows, returning=True)
+
+
+async def no_table_for_many(db: DatabaseManager) -> object:
+    rows = [{"user_id": 1, "title": SECRET, "message": SECRET}] * 2
+    return await BaseRepository(db, Notification).create_many(rows, returning=True)
+
+
 async def parent_missing(db: DatabaseManager) -> object:
     return await BaseRepository(db, Strategy).create(user_id=999, name=SECRET)
 
@@ -122,6 +154,8 @@ CASES: tuple[Call, ...] = (
     parent_missing_in_update, still_referred_to, instance_still_referred_to, check, not_null,
     not_null_in_update, wrong_text, too_large, no_function, no_value,
     no_table, no_table_to_write_to, none_found, several_found, unknown_name,
+    duplicate_among_many, duplicate_of_another_key, duplicate_of_another_key_among_many,
+    parent_missing_among_many, no_table_for_many,
 )  # fmt: skip
 
 
@@ -146,6 +180,21 @@ async def test_the_error_is_the_same_and_shows_no_value(prepared: Ways, call: Ca
     short, plain = map(shown_of, raised)
     assert short == plain
     assert (short["cause"], type(raised[0]).__mro__) == ((None, None), type(raised[1]).__mro__)
+
+
+@pytest.mark.backends("postgresql")
+async def test_the_short_way_is_taken_by_many_rows_that_the_database_refuses(
+    prepared: Ways,
+) -> None:
+    before = prepared.short.opened
+    for call in (
+        duplicate_among_many, duplicate_of_another_key, duplicate_of_another_key_among_many,
+        parent_missing_among_many, no_table_for_many,
+    ):  # fmt: skip
+        with pytest.raises(HqtDbError):
+            await call(prepared.short)
+        assert prepared.short.opened == before, call.__name__
+    assert await users(prepared.short).count() == 20
 
 
 @pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
