@@ -49,6 +49,23 @@ def test_of_many_shapes_of_statements_some_are_kept(plans: Plans) -> None:
     assert sum(plan() is not None for plan in made) < len(made)
 
 
+def test_lists_of_any_length_are_one_compiled_statement(plans: Plans) -> None:
+    for ids in ([1], [2, 3], []):
+        plan, values = plans.of(select(User.id).where(User.id.in_(ids)), "rows")
+        assert plan is not None
+        assert plan.bound(plan.values(values)) == tuple(ids)
+    gone = weakref.ref(plan)
+    del plan
+    gc.collect()
+    assert gone() is None  # only what is made of a list of one length is forgotten
+    assert len(plans._compiled) == 1  # noqa: SLF001 - what must not grow
+
+
+def test_a_template_with_a_list_takes_the_plain_way(plans: Plans) -> None:
+    template = select(User.id).where(User.id.in_(bindparam("ids", expanding=True)))
+    assert plans.of_template(template, "rows") is None
+
+
 def test_a_parameter_without_a_value_is_no_null(plans: Plans) -> None:
     """SQLAlchemy says which one it is."""
     statement = select(User.id).where(User.id == bindparam("given"), User.username == "a")

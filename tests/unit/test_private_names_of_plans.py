@@ -86,6 +86,24 @@ class TestCompiled:
         assert compiled(insert(User).returning(User.id)).effective_returning
         assert not compiled(insert(User)).effective_returning
 
+    @pytest.mark.parametrize(
+        "dialect", [DIALECT, make_url("postgresql+asyncpg://").get_dialect()()]
+    )
+    def test_lists_are_written_out(self, dialect: Any) -> None:
+        made = compiled(
+            select(User.id).where(User.id.in_([1, 2]), User.username == "a", User.email == "b"),
+            dialect,
+        )
+        values = made.construct_params(escape_names=False)
+        state = made._process_parameters_for_postcompile(values)
+        assert "POSTCOMPILE" not in state.statement
+        assert len(state.positiontup) == 4
+        assert sorted(str(values[name]) for name in state.positiontup) == ["1", "2", "a", "b"]
+        assert len(state.processors) == 2
+        assert set(state.processors) < set(state.positiontup)
+        again = made._process_parameters_for_postcompile({**values, "id_1": [7]})
+        assert len(again.positiontup) == 3
+
     def test_the_columns_of_a_result(self) -> None:
         [one, other] = compiled(select(User.username, User.id))._result_columns
         assert User.__table__.c.username in one.objects

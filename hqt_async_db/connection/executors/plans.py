@@ -8,6 +8,7 @@ not do: then there is none, and the statement goes the plain way.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, Dialect
     from sqlalchemy.orm import Mapper
+    from sqlalchemy.sql.compiler import ExpandedState
     from sqlalchemy.sql.schema import DefaultGenerator
 
     from hqt_async_db.connection.executors.fetching import Shape
@@ -66,6 +68,16 @@ class Plan:
             if not bind.required
         }
         self._defaults = _defaults_of(compiled)
+
+    def expanded(self, state: ExpandedState) -> Plan:
+        """Return this plan for lists of certain lengths, with a parameter for each value."""
+        plan = copy(self)
+        known = dict(self._binds)
+        plan.sql = state.statement
+        plan._binds = [  # noqa: SLF001 - a copy of this very object
+            (name, state.processors.get(name, known.get(name))) for name in state.positiontup or ()
+        ]
+        return plan
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of each parameter, defaults included.
@@ -128,7 +140,9 @@ class Plans:
         """
         plans = self._by_statement.setdefault(statement, {})
         if shape not in plans:
-            plans[shape] = self._make(statement, statement.compile(dialect=self._dialect), shape)
+            compiled = statement.compile(dialect=self._dialect)
+            has_lists = bool(getattr(compiled, "post_compile_params", ()))
+            plans[shape] = None if has_lists else self._make(statement, compiled, shape)
         return plans[shape]
 
     def of_returning(self, statement: Insert, mapper: Mapper[Any]) -> Plan | None:
@@ -151,16 +165,20 @@ class Plans:
         plans = self._by_compiled.setdefault(compiled, {})
         if shape not in plans:
             plans[shape] = self._make(statement, compiled, shape)
-        if plans[shape] is None:
+        plan = plans[shape]
+        if plan is None:
             return None, {}
         try:
             # Another statement like this one may have been compiled, with its own values.
             values: Any = compiled.construct_params(
                 extracted_parameters=extracted, escape_names=False
             )
-        except InvalidRequestError as error:
+            if compiled.post_compile_params:
+                # Takes the lists out of the values, and puts what is in them there.
+                plan = plan.expanded(compiled._process_parameters_for_postcompile(values))  # noqa: SLF001 - no public way for more than a string
+        except (InvalidRequestError, TypeError) as error:
             raise NoWayError from error
-        return plans[shape], values
+        return plan, values
 
     def _make(self, statement: Any, compiled: Any, shape: Shape) -> Plan | None:
         if not _is_plain(statement, compiled):
@@ -182,7 +200,6 @@ def _is_plain(statement: Any, compiled: Any) -> bool:
     return (
         isinstance(compiled, SQLCompiler)
         and bool(compiled.positional)
-        and not compiled.post_compile_params
         and not compiled.literal_execute_params
         and not getattr(statement, "_with_options", ())
         and getattr(statement, "_for_update_arg", None) is None
