@@ -1,0 +1,1 @@
+"""The text of values and rows: the same bytes on every backend."""
