@@ -14,7 +14,7 @@ from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.migrations.schema import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from sqlalchemy import Column, ColumnElement, Select, Table
 
@@ -75,7 +75,7 @@ class Snapshot:
         with translated():
             return (await connection.run_sync(read_state)).revision
 
-    async def blocks(self, query: TableQuery, form: Format) -> AsyncIterator[Block]:
+    async def blocks(self, query: TableQuery, form: Format) -> AsyncGenerator[Block, None]:
         """Yield the rows as canonical text, in blocks of 100 KB and more.
 
         Leave it early only with :func:`contextlib.aclosing`, which closes the

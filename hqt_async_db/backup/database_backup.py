@@ -1,0 +1,166 @@
+"""DatabaseBackup: backup, export and import of one database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from hqt_async_db.backup import export
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hqt_async_db.backup.export import AnyPath, FileFormat
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.connection.manager import DatabaseManager
+
+
+class _Options(TypedDict):
+    """What every export of one table takes."""
+
+    columns: Iterable[str] | None
+    progress: ProgressCallback | None
+    filters: Mapping[str, Any]
+
+
+class DatabaseBackup:
+    """Everything that leaves a database as files, or comes back from them.
+
+    Exports see one consistent snapshot while others go on writing, keep no
+    more than some blocks of rows in memory and the event loop free. A file
+    appears under its name whole or not at all, with mode 0600 and, in a
+    directory that is made where it is missing, 0700. Beside a file lies its
+    manifest, ``users.csv.manifest.json``; the files of
+    :meth:`export_all_tables` share one, ``manifest.json``. It holds the
+    revision of the schema, the number of rows and the SHA-256 of each file.
+
+    The name decides about compression: ``users.csv.gz``, ``users.csv.zst``.
+    The same rows make the same bytes on every backend, but in Parquet.
+
+    Args:
+        db: The database.
+    """
+
+    def __init__(self, db: DatabaseManager) -> None:
+        self._db = db
+
+    async def export_table_to_json(
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        columns: Iterable[str] | None = None,
+        progress: ProgressCallback | None = None,
+        **filters: Any,
+    ) -> int:
+        """Write the rows of a table as one JSON array, a line for each.
+
+        Money is text there, which keeps it exact; times are ISO 8601 in UTC.
+
+        Args:
+            table: Name of the table.
+            path: The file; one that is there is replaced at the end.
+            columns: Names of the columns, in their order; None for all.
+            progress: Called now and then, and at the end.
+            filters: ``column=value``; None asks for NULL.
+
+        Returns:
+            The number of rows, which are in the order of the primary key.
+
+        Raises:
+            InvalidInputError: There is no such table or column, or a value
+                does not fit it.
+            BackupError: The file could not be written.
+            StorageFullError: There is no space left.
+        """
+        options: _Options = {"columns": columns, "progress": progress, "filters": filters}
+        return await export.export_table(self._db, table, path, "json", **options)
+
+    async def export_table_to_jsonl(
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        columns: Iterable[str] | None = None,
+        progress: ProgressCallback | None = None,
+        **filters: Any,
+    ) -> int:
+        """Write the rows of a table as JSON Lines, one object a line.
+
+        Its values are those of :meth:`export_table_to_json`, as are the arguments.
+        """
+        options: _Options = {"columns": columns, "progress": progress, "filters": filters}
+        return await export.export_table(self._db, table, path, "jsonl", **options)
+
+    async def export_table_to_csv(
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        columns: Iterable[str] | None = None,
+        progress: ProgressCallback | None = None,
+        **filters: Any,
+    ) -> int:
+        """Write the rows of a table as CSV, with a header.
+
+        NULL is nothing, the empty text ``""``; what else is as for
+        :meth:`export_table_to_json`.
+        """
+        options: _Options = {"columns": columns, "progress": progress, "filters": filters}
+        return await export.export_table(self._db, table, path, "csv", **options)
+
+    async def export_table_to_parquet(
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        columns: Iterable[str] | None = None,
+        progress: ProgressCallback | None = None,
+        **filters: Any,
+    ) -> int:
+        """Write the rows of a table as Parquet; needs the extra ``parquet``.
+
+        Columns have their types: microseconds in UTC, decimal128(28, 8), double,
+        int64, bool, and text for JSON. The arguments are those of
+        :meth:`export_table_to_json`.
+
+        Raises:
+            ConfigurationError: The extra is not installed.
+        """
+        options: _Options = {"columns": columns, "progress": progress, "filters": filters}
+        return await export.export_table(self._db, table, path, "parquet", **options)
+
+    async def export_all_tables(
+        self,
+        directory: AnyPath,
+        format: FileFormat = "json",  # noqa: A002 - the name it has had
+        *,
+        compression: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> dict[str, int]:
+        """Write every table to a file of its own, all of the same moment.
+
+        Files are replaced together at the end, ``manifest.json`` last: where
+        it does not fit the files, an import notices.
+
+        Args:
+            directory: Where to; made if it is missing.
+            format: ``json``, ``jsonl``, ``csv`` or ``parquet``.
+            compression: ``gzip``, ``zstd`` (an extra) or None; not for Parquet.
+            progress: Called now and then, and at the end of each table.
+
+        Returns:
+            The number of rows by table, those referenced before those that
+            refer.
+
+        Raises:
+            InvalidInputError: The format or the compression is unknown.
+            ConfigurationError: An extra is not installed.
+            BackupError: A file could not be written.
+        """
+        return await export.export_all_tables(
+            self._db, directory, format, compression=compression, progress=progress
+        )

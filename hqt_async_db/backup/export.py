@@ -1,0 +1,244 @@
+"""Tables written to files: one snapshot, whole files, a manifest beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+
+from hqt_async_db.backup.files import NewFile, new_file, refused
+from hqt_async_db.backup.formats.encode import Encoder, Format, header
+from hqt_async_db.backup.formats.packing import SUFFIXES, Chain, JsonArray, compressor, suffix_of
+from hqt_async_db.backup.formats.parquet import ParquetFile, load_arrow
+from hqt_async_db.backup.manifest import (
+    Manifest,
+    TableEntry,
+    manifest_of_directory,
+    manifest_of_file,
+)
+from hqt_async_db.backup.progress import Progress
+from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
+from hqt_async_db.backup.tables import all_tables, columns_named, equals, table_named
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection import tasks
+from hqt_async_db.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from hqt_async_db.backup.files import Compressor
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.backup.snapshot import Block
+    from hqt_async_db.connection.manager import DatabaseManager
+
+FileFormat = Literal["json", "jsonl", "csv", "parquet"]
+AnyPath = str | os.PathLike[str]
+
+_FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
+_BETWEEN_REPORTS_S: Final = 0.1
+
+
+class Target(NamedTuple):
+    """One file to be written."""
+
+    query: TableQuery
+    path: Path
+    form: FileFormat
+
+    @property
+    def lines(self) -> Format:
+        """Return what the rows are written as, before anything else is made of them."""
+        return "jsonl" if self.form in {"json", "jsonl"} else "csv"
+
+
+async def export_table(  # noqa: PLR0913 - keyword-only options of an export
+    db: DatabaseManager,
+    name: str,
+    path: AnyPath,
+    form: FileFormat,
+    *,
+    filters: Mapping[str, Any],
+    columns: Iterable[str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> int:
+    """Write one table to a file; see :class:`DatabaseBackup`."""
+    table = table_named(name)
+    query = TableQuery(table, columns_named(table, columns), equals(table, filters))
+    target = Target(query, _path(path), form)
+    if form == "parquet" and target.path.suffix in SUFFIXES.values():
+        raise _no_compression(target.path.suffix)
+    counts = await _export(db, [target], manifest_of_file(target.path), progress)
+    return counts[name]
+
+
+async def export_all_tables(
+    db: DatabaseManager,
+    directory: AnyPath,
+    form: FileFormat = "json",
+    *,
+    compression: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> dict[str, int]:
+    """Write every table to a file of its own; see :class:`DatabaseBackup`."""
+    if form not in _FORMATS:
+        msg = f"format is one of {', '.join(_FORMATS)}"
+        raise InvalidInputError(msg, field="format")
+    suffix = suffix_of(compression)
+    if form == "parquet" and suffix:
+        raise _no_compression(suffix)
+    folder = _path(directory)
+    targets = [
+        Target(
+            TableQuery(table, tuple(table.columns)), folder / f"{table.name}.{form}{suffix}", form
+        )
+        for table in all_tables()
+    ]
+    return await _export(db, targets, manifest_of_directory(folder), progress)
+
+
+def _path(path: AnyPath) -> Path:
+    name = os.fspath(path)
+    if "\0" in name:
+        msg = "a path contains no NUL character"
+        raise InvalidInputError(msg, field="path")
+    return Path(name)
+
+
+def _no_compression(suffix: str) -> InvalidInputError:
+    msg = f"a Parquet file is compressed as it is; leave {suffix} out"
+    return InvalidInputError(msg, field="compression")
+
+
+async def _export(
+    db: DatabaseManager,
+    targets: Sequence[Target],
+    manifest: Path,
+    progress: ProgressCallback | None,
+) -> dict[str, int]:
+    """Write all files, then give them their names, the manifest last."""
+    for target in targets:
+        Encoder(target.query.columns, target.lines)  # refuses what has no text
+    async with WorkThread("export") as thread:
+        with refused(manifest.parent):
+            await thread.run(_prepare, manifest.parent, targets)
+        async with new_file(manifest) as last:
+            written, revision = await _write_all(db, targets, progress)
+            if len(targets) > 1:
+                own = [manifest_of_file(target.path) for target in targets]
+                with refused(manifest.parent):
+                    await thread.run(_remove, own)
+            entries = [
+                TableEntry(
+                    table=target.query.table.name,
+                    rows=rows,
+                    file=file.path.name,
+                    sha256=file.sha256,
+                )
+                for target, (file, rows) in zip(targets, written, strict=True)
+            ]
+            content = Manifest(
+                kind="export", backend=db.dialect_name, revision=revision, tables=tuple(entries)
+            )
+            await last.write(content.to_bytes())
+    return {entry.table: entry.rows for entry in entries}
+
+
+def _prepare(directory: Path, targets: Sequence[Target]) -> None:
+    """Load what the files need, and make their directory, for nobody else to enter."""
+    if any(target.form == "parquet" for target in targets):
+        load_arrow()
+    for target in targets:
+        compressor(target.path)
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _remove(stale: Iterable[Path]) -> None:
+    """Remove the manifests of single files that were there before."""
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+async def _write_all(
+    db: DatabaseManager, targets: Sequence[Target], progress: ProgressCallback | None
+) -> tuple[list[tuple[NewFile, int]], str | None]:
+    """Write every file from one snapshot; return them, their rows and the revision."""
+    written = []
+    async with AsyncExitStack() as files, snapshot(db) as view:
+        revision = await view.revision()
+        for target in targets:
+            packing = _packing(target)
+            file = await files.enter_async_context(new_file(target.path, compressor=packing))
+            written.append((file, await _write(view, target, file, progress)))
+    return written, revision
+
+
+def _packing(target: Target) -> Compressor | None:
+    if target.form == "parquet":
+        return ParquetFile(target.query.columns)
+    compressed = compressor(target.path)
+    if target.form != "json":
+        return compressed
+    return JsonArray() if compressed is None else Chain(JsonArray(), compressed)
+
+
+async def _write(
+    view: Snapshot, target: Target, file: NewFile, progress: ProgressCallback | None
+) -> int:
+    query = target.query
+    total = None if progress is None else await view.count(query.table, query.criteria)
+    report = _Report(query.table.name, total, progress)
+    if target.form == "csv":
+        await file.write(header(query.columns))
+    async with aclosing(view.blocks(query, target.lines)) as blocks:
+        await _pour(blocks, file, report)
+    report.end()
+    return report.rows
+
+
+async def _pour(blocks: AsyncIterator[Block], file: NewFile, report: _Report) -> None:
+    """Write each block while the next one is being read."""
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for block in blocks:
+            if writing is not None:
+                await writing
+            writing = tasks.start(file.write(block.content), name="hqt_async_db write")
+            report.add(block.rows)
+        if writing is not None:
+            await writing
+    except BaseException:
+        if writing is not None:
+            await tasks.wait(writing, None)
+            tasks.retrieve(writing)
+        raise
+
+
+class _Report:
+    """Counts the rows of a table, and tells of them now and then."""
+
+    def __init__(self, table: str, total: int | None, progress: ProgressCallback | None) -> None:
+        self.rows = 0
+        self._table = table
+        self._total = total
+        self._progress = progress
+        self._due = 0.0
+
+    def add(self, rows: int) -> None:
+        """Count some more rows."""
+        self.rows += rows
+        if self._progress is not None and (now := asyncio.get_running_loop().time()) >= self._due:
+            self._due = now + _BETWEEN_REPORTS_S
+            self._tell()
+
+    def end(self) -> None:
+        """Tell of all rows."""
+        if self._progress is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(Progress(self._table, self.rows, self._total))
