@@ -1,0 +1,100 @@
+"""Which of the rows set aside a constraint refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import UniqueConstraint, and_, func, or_, select
+from sqlalchemy import exists as sql_exists
+
+from hqt_async_db.backup.formats.rows import place
+from hqt_async_db.errors import ImportDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Column, ColumnElement
+
+    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.connection.sessions.session import Session
+
+    Key = tuple[Column[Any], ...]
+
+
+async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportDataError | None:
+    """Return what is wrong with the first row at fault, None if nothing is found.
+
+    Args:
+        session: In the state in which the database refused the rows.
+        stage: The rows.
+        is_keyed: Whether a row may take the place of one with its primary key.
+    """
+    for column in stage.given:
+        for reference in column.foreign_keys:
+            value = stage.table.columns[column.name]
+            parent = reference.column.table
+            is_lost = value.is_not(None), ~sql_exists().where(reference.column == value)
+            if (row := await _first(session, stage, *is_lost)) is not None:
+                return _fault(stage, row, (column,), f"there is no such row of {parent.name}")
+    for key in _unique_keys(stage):
+        duplicate = await duplicate_in(session, stage, key)
+        if duplicate is not None:
+            return duplicate
+        if is_keyed and key == tuple(stage.target.primary_key.columns):
+            continue
+        is_taken = sql_exists().where(_is_same(stage, key), _is_other(stage, is_keyed=is_keyed))
+        if (row := await _first(session, stage, is_taken)) is not None:
+            reason = f"{stage.target.name} has such a row already"
+            return _fault(stage, row, key, reason)
+    return None
+
+
+async def duplicate_in(session: Session, stage: Stage, key: Key) -> ImportDataError | None:
+    """Return what is wrong if two rows have the same unique key; the later one counts."""
+    if not stage.given:
+        return None
+    columns = [stage.table.columns[column.name] for column in key]
+    several = (
+        select(func.min(stage.row), func.max(stage.row).label("last"))
+        .where(*(column.is_not(None) for column in columns))
+        .group_by(*columns)
+        .having(func.count() > 1)
+        .order_by("last")
+        .limit(1)
+    )
+    found = (await session.execute(several)).first()
+    if found is None:
+        return None
+    return _fault(stage, found[1], key, f"row {found[0]} has the same")
+
+
+async def _first(session: Session, stage: Stage, *criteria: ColumnElement[bool]) -> int | None:
+    statement = select(stage.row).where(*criteria).order_by(stage.row).limit(1)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+def _fault(stage: Stage, row: int, key: Sequence[Column[Any]], reason: str) -> ImportDataError:
+    names = ", ".join(column.name for column in key)
+    msg = f"{place(stage.source, row, names)}: {reason}"
+    return ImportDataError(msg, source=stage.source, row=row, column=names)
+
+
+def _unique_keys(stage: Stage) -> Iterator[Key]:
+    """Yield the unique keys that all rows have."""
+    table = stage.target
+    keys = [tuple(table.primary_key.columns)]
+    constraints = [c for c in table.constraints if isinstance(c, UniqueConstraint)]
+    keys += sorted((tuple(c.columns) for c in constraints), key=lambda key: key[0].name)
+    keys += [tuple(index.columns) for index in table.indexes if index.unique]
+    return (key for key in keys if set(key) <= set(stage.given))
+
+
+def _is_same(stage: Stage, key: Key) -> ColumnElement[bool]:
+    return and_(*(column == stage.table.columns[column.name] for column in key))
+
+
+def _is_other(stage: Stage, *, is_keyed: bool) -> ColumnElement[bool]:
+    """Return what is true of the rows that those with other primary keys may not meet."""
+    key = tuple(stage.target.primary_key.columns) if is_keyed else ()
+    differences = [column != stage.table.columns[column.name] for column in key]
+    return or_(*differences) if differences else and_(True)  # noqa: FBT003 - SQL's

@@ -1,0 +1,147 @@
+"""Rows on their way in: from text, column by column, off the event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+
+from hqt_async_db.backup.breaks import Breaks
+from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
+from hqt_async_db.errors import ImportDataError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy import Column, Dialect, Table
+
+    from hqt_async_db.backup.formats.decode import Form
+
+# What the columns of a piece take in C without the GIL being asked for.
+PIECE_ROWS: Final = 250
+# No text of a table comes near it; a file without a line feed must not fill the memory.
+MAX_ROW_BYTES: Final = 64 * 1024 * 1024
+
+
+class Batch(NamedTuple):
+    """Some rows, column by column, as Python values that their columns hold.
+
+    Attributes:
+        first_row: Number of the first of them, counted from 1 for the first
+            row of data; a header does not count.
+        values: A list for each column of the reader.
+    """
+
+    first_row: int
+    values: list[list[Any]]
+
+    @property
+    def size(self) -> int:
+        """Return the number of rows."""
+        return len(self.values[0])
+
+
+class RowReader(Protocol):
+    """Rows to be read once.
+
+    Attributes:
+        columns: What the rows have, known before the first of them; none if
+            there is no row.
+    """
+
+    @property
+    def columns(self) -> tuple[Column[Any], ...]:
+        """Return the columns."""
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        """Yield the rows.
+
+        Raises:
+            ImportDataError: A row does not fit its table.
+        """
+
+
+class Source:
+    """What is read, for whom, and what is told when it does not fit.
+
+    Args:
+        table: Where the rows are to go.
+        name: What to call the source in an error, a file's name for example.
+        dialect: The backend that the values must fit, too.
+        form: How values are written.
+        formula_guard: Whether text was marked against spreadsheets.
+    """
+
+    def __init__(
+        self, table: Table, name: str, dialect: Dialect, form: Form, *, formula_guard: bool = False
+    ) -> None:
+        self.table = table
+        self.name = name
+        self.breaks = Breaks()
+        self._dialect = dialect
+        self._form = form
+        self._guard = formula_guard
+        self._decoders: list[Decoder] = []
+        self._next_row = 1
+
+    @property
+    def columns(self) -> tuple[Column[Any], ...]:
+        """Return the columns that :meth:`start` was told, none before."""
+        return tuple(decoder.column for decoder in self._decoders)
+
+    @property
+    def next_row(self) -> int:
+        """Return the number of the next row to be decoded."""
+        return self._next_row
+
+    def start(self, names: Sequence[str]) -> None:
+        """Look up the columns of the rows to come.
+
+        Raises:
+            ImportDataError: One is unknown or named twice.
+        """
+        for index, name in enumerate(names):
+            if name not in self.table.columns:
+                known = ", ".join(self.table.columns.keys())
+                self.refuse(f"{self.table.name} has no such column; it has {known}", column=name)
+            if name in names[:index]:
+                self.refuse("the column is there twice", column=name)
+        self._decoders = [
+            Decoder(self.table.columns[name], self._dialect, self._form, guard=self._guard)
+            for name in names
+        ]
+
+    def batch(self, values: Sequence[Sequence[Any]]) -> Batch:
+        """Return the next rows, decoded.
+
+        Args:
+            values: Texts, or what JSON was parsed to, by column.
+
+        Raises:
+            ImportDataError: A value does not fit; the first row counts.
+        """
+        first, decoded, unfit = self._next_row, [], []
+        for decoder, column in zip(self._decoders, values, strict=True):
+            self.breaks.take()
+            try:
+                decoded.append(decoder.decode(list(column)))
+            except UnfitValueError as error:
+                unfit.append((error.index, decoder.column.name, error.reason))
+        if unfit:
+            index, name, reason = min(unfit, key=lambda found: found[0])
+            self.refuse(reason, row=first + index, column=name)
+        self._next_row += len(decoded[0])
+        return Batch(first, decoded)
+
+    def refuse(self, reason: str, *, row: int | None = None, column: str | None = None) -> NoReturn:
+        """Raise ImportDataError for the file, a row or a value; ``reason`` shows no value."""
+        msg = f"{place(self.name, row, column)}: {reason}"
+        raise ImportDataError(msg, source=self.name, row=row, column=column)
+
+
+def place(source: str, row: int | None, column: str | None) -> str:
+    """Return where in a source something is, for people."""
+    shown = None if column is None else column if len(column) <= 80 else f"{column[:80]}..."  # noqa: PLR2004
+    return ", ".join(
+        [source]
+        + ([] if row is None else [f"row {row}"])
+        + ([] if shown is None else [f"column {shown!r}"])
+    )

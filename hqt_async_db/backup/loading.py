@@ -1,0 +1,235 @@
+"""Rows into the database: all of them, in one transaction, or none."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from sqlalchemy import text
+
+from hqt_async_db.backup import merging
+from hqt_async_db.backup.faults import fault_of
+from hqt_async_db.backup.progress import Progress
+from hqt_async_db.backup.staging import PlainStaging, Stage, Staging
+from hqt_async_db.backup.staging_postgresql import PostgreSQLStaging
+from hqt_async_db.backup.staging_sqlite import SQLiteStaging
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.connection.backends.backend import Mode as SessionMode
+from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
+from hqt_async_db.errors import IntegrityViolationError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy import Table
+
+    from hqt_async_db.backup.formats.rows import Batch, RowReader
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.connection.manager import DatabaseManager
+    from hqt_async_db.connection.sessions.session import Session
+
+Mode = Literal["append", "replace", "upsert", "restore"]
+
+_REPORT_EVERY_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """Where the rows of one table come from.
+
+    Attributes:
+        table: The table.
+        open: Lends the rows; called again where a constraint refuses one and
+            it is to be found out which.
+        name: What to call them in an error.
+        total: How many there will be, None if that is not known.
+    """
+
+    table: Table
+    open: Callable[[], AbstractAsyncContextManager[RowReader]]
+    name: str
+    total: int | None = None
+
+
+async def load(
+    db: DatabaseManager,
+    sources: Sequence[TableSource],
+    *,
+    mode: Mode = "append",
+    progress: ProgressCallback | None = None,
+) -> dict[str, int]:
+    """Write the rows of several tables in one transaction; return their numbers.
+
+    ``append`` inserts, ``upsert`` updates the rows whose primary key exists,
+    ``replace`` also deletes those that the source lacks, and ``restore``
+    deletes every row of every table of the models before it inserts. On
+    SQLite and MySQL the rows are first set aside in temporary tables; on a
+    SQLite file other writers wait for the last step only, the move. Memory
+    is constant. The next row that the database numbers gets a free number.
+
+    Args:
+        db: The database.
+        sources: The rows, each table once, in any order.
+        mode: What becomes of the rows that are there.
+        progress: Told of the rows that were read.
+
+    Raises:
+        ImportDataError: A row does not fit or a constraint refuses it; names
+            source, row and column. Nothing was written.
+        InvalidInputError: A table is there twice.
+    """
+    ordered = _in_order(sources)
+    async with (
+        db.open(SessionMode.DEFAULT, "import") as session,
+        _staging(session) as (staging, stages),
+    ):
+        loader = _Loader(session, staging, stages, mode, progress)
+        if staging.copies and mode in ("append", "restore"):
+            await loader.copy(ordered)
+        else:
+            await loader.move(ordered)
+        await _advance_sequences(session, [source.table for source in ordered])
+    return {stage.target.name: stage.rows for stage in stages}
+
+
+@asynccontextmanager
+async def _staging(session: Session) -> AsyncIterator[tuple[Staging, list[Stage]]]:
+    """Lend what sets rows aside; nothing of it is left at the end."""
+    staging, stages = await _staging_of(session), list[Stage]()
+    try:
+        yield staging, stages
+        for stage in stages:
+            if stage.is_made:
+                await staging.drop(stage)
+    except BaseException:
+        await staging.discard([stage for stage in stages if stage.is_made])
+        raise
+
+
+async def _staging_of(session: Session) -> Staging:
+    connection = await session.connection()
+    pooled = await connection.get_raw_connection()
+    if isinstance(pooled.dbapi_connection, HqtSQLiteConnection):
+        return SQLiteStaging(session, pooled.dbapi_connection)
+    if hasattr(pooled.driver_connection, "copy_to_table"):
+        return PostgreSQLStaging(session)
+    return PlainStaging(session)
+
+
+def _in_order(sources: Sequence[TableSource]) -> list[TableSource]:
+    """Return the sources, those of referenced tables first."""
+    tables = list(all_tables())
+    names = [source.table.name for source in sources]
+    if len(set(names)) < len(names):
+        msg = "each table can be loaded from one source only"
+        raise InvalidInputError(msg, field="sources")
+    return sorted(sources, key=lambda source: tables.index(source.table))
+
+
+class _Loader:
+    """Moves the rows of sources into their tables, in one way or the other."""
+
+    def __init__(
+        self,
+        session: Session,
+        staging: Staging,
+        stages: list[Stage],
+        mode: Mode,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self._session = session
+        self._staging = staging
+        self._stages = stages
+        self._mode = mode
+        self._progress = progress
+
+    async def move(self, sources: Sequence[TableSource]) -> None:
+        """Set all rows aside, then move them."""
+        for source in sources:
+            await self._set_aside(source, self._progress)
+        if self._mode == "restore":
+            await merging.empty(self._session)
+        move = {"replace": merging.replace, "upsert": merging.upsert}
+        await move.get(self._mode, merging.append)(self._session, self._stages)
+
+    async def copy(self, sources: Sequence[TableSource]) -> None:
+        """Put the rows where they belong at once."""
+        if self._mode == "restore":
+            await merging.empty(self._session)
+        for source in sources:
+            savepoint = merging.Savepoint(self._session)
+            await savepoint.begin()
+            try:
+                await self._copy(source)
+            except IntegrityViolationError as error:
+                await savepoint.undo()
+                await self._set_aside(source, None)
+                fault = await fault_of(self._session, self._stages[-1], is_keyed=False)
+                if fault is None:
+                    raise
+                raise fault from error
+
+    async def _copy(self, source: TableSource) -> None:
+        async with source.open() as reader:
+            stage = Stage(source.table, reader.columns, source.name, keyed=False)
+            if reader.columns:
+                batches = self._counted(stage, reader, source.total, self._progress)
+                await self._staging.copy(stage, batches)
+        self._stages.append(stage)
+
+    async def _set_aside(self, source: TableSource, progress: ProgressCallback | None) -> None:
+        is_keyed = self._mode in ("replace", "upsert")
+        async with source.open() as reader:
+            stage = Stage(source.table, reader.columns, source.name, keyed=is_keyed)
+            self._stages.append(stage)
+            stage.is_made = True
+            await self._staging.create(stage)
+            if reader.columns:
+                batches = self._counted(stage, reader, source.total, progress)
+                await self._staging.insert(stage, batches)
+
+    async def _counted(
+        self,
+        stage: Stage,
+        reader: RowReader,
+        total: int | None,
+        progress: ProgressCallback | None,
+    ) -> AsyncIterator[Batch]:
+        """Yield the batches; count their rows and tell, a few times a second."""
+        tell_at = 0.0
+        async for batch in reader:
+            yield batch
+            stage.rows += batch.size
+            if progress is not None and time.monotonic() >= tell_at:
+                progress(Progress(stage.target.name, stage.rows, total))
+                tell_at = time.monotonic() + _REPORT_EVERY_S
+        if progress is not None:
+            progress(Progress(stage.target.name, stage.rows, total))
+
+
+async def _advance_sequences(session: Session, tables: Sequence[Table]) -> None:
+    """Have PostgreSQL give out numbers beyond those that were given to it.
+
+    The other backends look at the largest one by themselves. A sequence never
+    goes back: a rollback would not undo that.
+    """
+    dialect = session.get_bind().dialect
+    if dialect.name != "postgresql":
+        return
+    for table in tables:
+        key = table.autoincrement_column
+        if key is None:
+            continue
+        quote = dialect.identifier_preparer
+        statement = text(
+            "SELECT setval(sequence, largest) FROM (SELECT "  # noqa: S608 - quoted names of the metadata
+            "CAST(pg_get_serial_sequence(:table, :column) AS regclass) AS sequence, "
+            f"(SELECT max({quote.format_column(key)}) FROM {quote.format_table(table)}) AS largest"
+            ") AS known WHERE sequence IS NOT NULL "
+            "AND largest >= COALESCE(pg_sequence_last_value(sequence), 1)"
+        )
+        names = {"table": quote.format_table(table), "column": key.name}
+        await session.execute(statement, names)

@@ -1,0 +1,188 @@
+"""From stages into their tables: appended, merged by key, or instead of what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, and_, delete, func, insert, select, text, update
+from sqlalchemy import exists as sql_exists
+
+from hqt_async_db.backup.faults import duplicate_in, fault_of
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.errors import ImportDataError, IntegrityViolationError
+from hqt_async_db.models import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Executable, ForeignKey, Table
+
+    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.connection.sessions.session import Session
+
+
+async def append(session: Session, stages: Sequence[Stage]) -> None:
+    """Insert all rows, those referenced first.
+
+    Raises:
+        ImportDataError: A constraint refuses a row; names it.
+    """
+    for stage in stages:
+        await _run(session, stage, _insert(stage, ()), is_keyed=False)
+
+
+async def upsert(session: Session, stages: Sequence[Stage]) -> None:
+    """Update the rows whose primary key exists, insert the others.
+
+    Raises:
+        ImportDataError: Two rows have the same key, or a constraint refuses one.
+    """
+    for stage in stages:
+        duplicate = await duplicate_in(session, stage, tuple(stage.target.primary_key.columns))
+        if duplicate is not None:
+            raise duplicate
+    for stage in stages:
+        await _run(session, stage, _update(stage), is_keyed=True)
+        is_new = ~sql_exists().where(_same_key(stage.target.alias(), stage))
+        await _run(session, stage, _insert(stage, (is_new,)), is_keyed=True)
+
+
+async def replace(session: Session, stages: Sequence[Stage]) -> None:
+    """Do as :func:`upsert` does, and delete the rows that the stages lack.
+
+    Nothing cascades. What nobody refers to is deleted before, so that its
+    unique keys are free; what the new rows no longer refer to, afterwards.
+
+    Raises:
+        ImportDataError: As there, or a row to be deleted is referenced; says
+            from where and how often.
+    """
+    for stage in reversed(stages):
+        await _delete_unreferenced(session, stage)
+    await upsert(session, stages)
+    for stage in reversed(stages):
+        await _delete_unreferenced(session, stage)
+        await _refuse_referenced(session, stage)
+
+
+async def empty(session: Session) -> None:
+    """Delete every row of every table, those that refer first."""
+    for table in reversed(all_tables()):
+        await session.execute(delete(table))
+
+
+async def _run(
+    session: Session, stage: Stage, statement: Executable | None, *, is_keyed: bool
+) -> None:
+    if statement is None:
+        return
+    savepoint = Savepoint(session)
+    await savepoint.begin()
+    try:
+        await session.execute(statement)
+    except IntegrityViolationError as error:
+        await savepoint.undo()
+        fault = await fault_of(session, stage, is_keyed=is_keyed)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _insert(stage: Stage, criteria: Sequence[ColumnElement[bool]]) -> Executable | None:
+    names = [column.name for column in stage.columns]
+    if not names:
+        return None
+    rows = select(*(stage.table.columns[name] for name in names)).where(*criteria)
+    statement = insert(stage.target)
+    return statement.from_select(names, rows.order_by(stage.row), include_defaults=False)
+
+
+def _update(stage: Stage) -> Executable | None:
+    values: dict[Any, Any] = {
+        column.name: stage.table.columns[column.name]
+        for column in stage.given
+        if not column.primary_key
+    }
+    if not values:
+        return None
+    version = _version_of(stage.target)
+    if version is not None and version.name not in values:
+        values[version.name] = version + 1
+    return update(stage.target).where(_same_key(stage.target, stage)).values(values)
+
+
+def _version_of(table: Table) -> Column[Any] | None:
+    """Return the column that counts the changes of a row, if there is one."""
+    counters = [m.version_id_col for m in Base.registry.mappers if m.local_table is table]
+    return next((column for column in counters if isinstance(column, Column)), None)
+
+
+def _same_key(table: Any, stage: Stage) -> ColumnElement[bool]:
+    key = stage.target.primary_key.columns
+    return and_(*(table.columns[c.name] == stage.table.columns[c.name] for c in key))
+
+
+def _is_gone(stage: Stage) -> ColumnElement[bool]:
+    """Return what is true of the rows of the target that the stage lacks."""
+    return ~sql_exists().where(_same_key(stage.target, stage)).correlate(stage.target)
+
+
+async def _delete_unreferenced(session: Session, stage: Stage) -> None:
+    target, references = stage.target, _references(stage.target)
+    if references:
+        # Locked first: a row that refers to them from now on would be deleted with them.
+        gone = select(*target.primary_key.columns).where(_is_gone(stage)).with_for_update()
+        await session.execute(select(func.count()).select_from(gone.subquery()))
+    unreferenced = [
+        ~sql_exists().where(reference.parent == reference.column).correlate(target)
+        for reference in references
+    ]
+    await session.execute(delete(target).where(_is_gone(stage), *unreferenced))
+
+
+async def _refuse_referenced(session: Session, stage: Stage) -> None:
+    found = []
+    for reference in _references(stage.target):
+        referring = reference.parent.table
+        statement = (
+            select(func.count())
+            .select_from(referring.join(stage.target, reference.parent == reference.column))
+            .where(_is_gone(stage))
+        )
+        count = (await session.execute(statement)).scalar_one()
+        if count:
+            found.append(f"{count} of {referring.name}.{reference.parent.name}")
+    if found:
+        msg = (
+            f"{stage.source}: rows of {stage.target.name} that it lacks are still referenced, by "
+            f"{', '.join(found)}; replace or delete those first, or upsert"
+        )
+        raise ImportDataError(msg, source=stage.source)
+
+
+def _references(table: Table) -> list[ForeignKey]:
+    """Return the foreign keys that refer to the table."""
+    return [
+        reference
+        for other in all_tables()
+        for reference in sorted(other.foreign_keys, key=lambda found: found.parent.name)
+        if reference.column.table is table
+    ]
+
+
+class Savepoint:
+    """A way back where a refused statement would end the transaction: on PostgreSQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._is_needed = session.get_bind().dialect.name == "postgresql"
+
+    async def begin(self) -> None:
+        """Set it, instead of the one before."""
+        if self._is_needed:
+            await self._session.execute(text("SAVEPOINT hqt_import"))
+
+    async def undo(self) -> None:
+        """Go back to it."""
+        if self._is_needed:
+            await self._session.execute(text("ROLLBACK TO SAVEPOINT hqt_import"))

@@ -1,0 +1,175 @@
+"""Rows set aside in temporary tables, which the database then moves in one statement.
+
+A stage has the columns of its target without their constraints, and the
+number of each row, so that a refusal can name the row.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, text
+from sqlalchemy.schema import CreateTable
+
+from hqt_async_db.backup.binding import Binder, has_default
+from hqt_async_db.errors import ImportDataError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy import Dialect
+
+    from hqt_async_db.backup.formats.rows import Batch
+    from hqt_async_db.connection.sessions.session import Session
+
+ROW: Final = "hqt_row"
+_KEEPS_ZERO: Final = "SET sql_mode = CONCAT(@hqt_mode, ',NO_AUTO_VALUE_ON_ZERO')"
+# What SQLAlchemy prepares in well under a millisecond.
+_VALUES_PER_STATEMENT: Final = 1000
+# A table that an earlier import of the same connection left would be in the way.
+_numbers = count(1)
+
+
+class Stage:
+    """Where the rows for one table are set aside.
+
+    Args:
+        target: The table.
+        given: The columns that the rows have.
+        source: What to call the rows in an error.
+        keyed: Whether the rows will be looked for by their primary key.
+
+    Attributes:
+        table: The temporary table.
+        filled: The columns that get their default.
+        rows: How many there are.
+        is_made: Whether the temporary table may be there.
+
+    Raises:
+        ImportDataError: A column that must have a value is missing.
+    """
+
+    def __init__(
+        self, target: Table, given: Sequence[Column[Any]], source: str, *, keyed: bool
+    ) -> None:
+        self.target = target
+        self.given = tuple(given)
+        self.source = source
+        missing = [column for column in target.columns if column not in self.given]
+        self.filled = tuple(column for column in missing if given and has_default(column))
+        self.columns = self.given + self.filled
+        self.rows = 0
+        self.is_made = False
+        if given:
+            self._require(missing, keyed=keyed)
+        key = list(target.primary_key.columns) if keyed else []
+        self.table = Table(
+            f"hqt_import_{next(_numbers)}",
+            MetaData(),
+            *[
+                Column(c.name, c.type, primary_key=c in key, autoincrement=False, nullable=True)
+                for c in target.columns
+                if c in (self.columns or key)
+            ],
+            Column(
+                ROW,
+                BigInteger().with_variant(Integer(), "sqlite"),
+                primary_key=True,
+                autoincrement=False,
+            ),
+            prefixes=["TEMPORARY"],
+            postgresql_on_commit="DROP",
+        )
+
+    @property
+    def row(self) -> Column[Any]:
+        """Return the column with the number of the row."""
+        return self.table.columns[ROW]
+
+    def binder(self, dialect: Dialect) -> Binder:
+        """Return what makes rows ready for the driver."""
+        return Binder(self.given, self.filled, dialect)
+
+    def _require(self, missing: Sequence[Column[Any]], *, keyed: bool) -> None:
+        for column in missing:
+            if keyed and column.primary_key:
+                may_lack = False
+            elif column is self.target.autoincrement_column or column in self.filled:
+                may_lack = True
+            else:
+                may_lack = bool(column.nullable) or column.server_default is not None
+            if not may_lack:
+                msg = f"{self.source}: the column {column.name!r} is missing"
+                raise ImportDataError(msg, source=self.source, column=column.name)
+
+
+class Staging(Protocol):
+    """What sets rows aside on one backend."""
+
+    @property
+    def copies(self) -> bool:
+        """Tell whether rows go into the target itself, and faster than by a stage."""
+
+    async def create(self, stage: Stage) -> None:
+        """Make the temporary table."""
+
+    async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
+        """Set rows aside."""
+
+    async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
+        """Put rows into the target itself."""
+
+    async def drop(self, stage: Stage) -> None:
+        """Drop the temporary table, in the transaction that moved its rows."""
+
+    async def discard(self, stages: Sequence[Stage]) -> None:
+        """Leave nothing behind, neither of the transaction."""
+
+
+class PlainStaging:
+    """Any backend, through SQLAlchemy: MariaDB and MySQL, and further drivers."""
+
+    copies = False
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._is_mysql = session.get_bind().dialect.name in {"mysql", "mariadb"}
+
+    async def create(self, stage: Stage) -> None:
+        """Make the temporary table, which commits nothing."""
+        if self._is_mysql:
+            # A primary key of 0 would be taken for none.
+            mode = "SET @hqt_mode = COALESCE(@hqt_mode, @@sql_mode)"
+            await self._session.execute(text(mode))
+            await self._session.execute(text(_KEEPS_ZERO))
+        await self._session.execute(CreateTable(stage.table))
+
+    async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
+        """Set rows aside, in statements that are quickly prepared."""
+        statement = insert(stage.table)
+        names = [ROW, *(column.name for column in stage.columns)]
+        binder = stage.binder(self._session.get_bind().dialect)
+        size = max(1, _VALUES_PER_STATEMENT // len(names))
+        async for batch in batches:
+            rows = binder.unbound(batch)
+            for start in range(0, len(rows), size):
+                part = [dict(zip(names, row, strict=True)) for row in rows[start : start + size]]
+                await self._session.execute(statement, part)
+
+    async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
+        """Refuse: there is nothing faster than a stage."""
+        raise NotImplementedError
+
+    async def drop(self, stage: Stage) -> None:
+        """Drop the temporary table; without that word MySQL would commit."""
+        kind = "TEMPORARY TABLE" if self._is_mysql else "TABLE"
+        name = self._session.get_bind().dialect.identifier_preparer.format_table(stage.table)
+        await self._session.execute(text(f"DROP {kind} {name}"))
+        if self._is_mysql:
+            await self._session.execute(text("SET sql_mode = @hqt_mode"))
+
+    async def discard(self, stages: Sequence[Stage]) -> None:
+        """Close the connection, and with it everything that was temporary."""
+        if stages:
+            await self._session.invalidate()

@@ -1,0 +1,161 @@
+"""Rows get into the database all or none, whatever was there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from hqt_async_db import DatabaseManager, ImportDataError, StrategyRepository, UserRepository
+from hqt_async_db.backup.loading import Mode, load
+from hqt_async_db.errors import InvalidInputError
+from tests.integration.test_backup.loads import Rows, load_rows, source, stored, strategy, user
+from tests.integration.test_repository.samples import add_strategy, add_user, user_row
+
+
+async def test_rows_are_appended_in_the_order_of_their_references(db: DatabaseManager) -> None:
+    counts = await load_rows(
+        db, strategies=[strategy(1, 700)], users=[user(number) for number in range(1, 1000)]
+    )
+    assert counts == {"users": 999, "strategies": 1}
+    assert await stored(db, "users", "id") == list(range(1, 1000))
+    assert await stored(db, "strategies", "user_id") == [700]
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_the_next_row_gets_a_free_number(db: DatabaseManager, mode: Mode) -> None:
+    await add_user(db)
+    await load_rows(db, mode, users=[user(number) for number in (5, 700)])
+    assert (await add_user(db, "next")).id > 700
+
+
+async def test_rows_without_numbers_get_them(db: DatabaseManager) -> None:
+    await load_rows(db, users=[user_row("a"), user_row("b")])
+    assert await stored(db, "users", "id", "username") == [(1, "a"), (2, "b")]
+
+
+async def test_what_a_row_lacks_is_the_default_of_its_column(db: DatabaseManager) -> None:
+    before = datetime.now(UTC)
+    await load_rows(db, users=[user(1)], user_settings=[{"user_id": 1}])
+    settings = await stored(db, "user_settings", "theme", "settings", "version", "created_at")
+    assert settings[0][:3] == ("system", {}, 1)
+    assert before <= settings[0][3] <= datetime.now(UTC)
+
+
+async def test_times_and_counters_are_those_of_the_source(db: DatabaseManager) -> None:
+    then = "2001-02-03T04:05:06.7+00:00"
+    row = {"user_id": 1, "version": 7, "created_at": then, "updated_at": then}
+    modes: tuple[Mode, ...] = ("append", "upsert")
+    for mode in modes:
+        await load_rows(db, "upsert", users=[user(1)])
+        await load_rows(db, mode, user_settings=[{"id": 1, **row}])
+        found = await stored(db, "user_settings", "version", "created_at", "updated_at")
+        moment = datetime(2001, 2, 3, 4, 5, 6, 700_000, UTC)
+        assert found == [(7, moment, moment)]
+
+
+async def test_a_restore_replaces_every_row_of_every_table(db: DatabaseManager) -> None:
+    await add_strategy(db, await add_user(db))
+    assert await load_rows(db, "restore", users=[user(9)]) == {"users": 1}
+    assert await stored(db, "users", "id") == [9]
+    assert await StrategyRepository(db).count() == 0
+
+
+async def test_an_upsert_updates_by_primary_key_and_inserts_the_rest(db: DatabaseManager) -> None:
+    first = await add_user(db, full_name="kept")
+    await load_rows(db, "upsert", users=[user(first.id), user(first.id + 1)])
+    names = await stored(db, "users", "username", "full_name")
+    assert names == [(f"u{first.id}", "kept"), (f"u{first.id + 1}", None)]
+
+
+async def test_an_upsert_counts_the_versions_that_it_is_not_told(db: DatabaseManager) -> None:
+    await load_rows(db, users=[user(1)], user_settings=[{"id": 1, "user_id": 1}])
+    await load_rows(db, "upsert", user_settings=[{"id": 1, "user_id": 1}])
+    assert await stored(db, "user_settings", "version") == [2]
+
+
+async def test_a_replacement_updates_inserts_and_deletes(db: DatabaseManager) -> None:
+    await load_rows(
+        db,
+        users=[user(1), user(2), user(3)],
+        strategies=[strategy(1, 1)],
+    )
+    # The third has the name of one that goes, and the first keeps its strategy.
+    await load_rows(db, "replace", users=[user(1, email="new"), user(4, username="u2")])
+    assert await stored(db, "users", "id", "email") == [(1, "new"), (4, "u4@x")]
+    assert await stored(db, "strategies", "user_id") == [1]
+
+
+async def test_a_replacement_may_move_what_refers_to_a_row_that_goes(db: DatabaseManager) -> None:
+    await load_rows(db, users=[user(1)], strategies=[strategy(1, 1)])
+    await load_rows(db, "replace", users=[user(2)], strategies=[strategy(1, 2)])
+    assert await stored(db, "users", "id") == [2]
+    assert await stored(db, "strategies", "user_id") == [2]
+
+
+async def test_a_replacement_never_cascades(db: DatabaseManager) -> None:
+    await load_rows(
+        db,
+        users=[user(number) for number in (1, 2, 3)],
+        strategies=[strategy(1, 1), strategy(2, 1), strategy(3, 2)],
+        notifications=[{"id": 1, "user_id": 2, "title": "t", "message": "m"}],
+    )
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(db, "replace", users=[user(3, email="changed")])
+    assert str(caught.value) == (
+        "users.jsonl: rows of users that it lacks are still referenced, by 1 of "
+        "notifications.user_id, 3 of strategies.user_id; replace or delete those first, or upsert"
+    )
+    assert await stored(db, "users", "email") == ["u1@x", "u2@x", "u3@x"]
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_a_reference_to_nothing_is_named_with_its_row(
+    db: DatabaseManager, mode: Mode
+) -> None:
+    await add_user(db)
+    rows = [strategy(number, 1) for number in range(1, 600)]
+    rows[550]["user_id"] = 77
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(db, mode, users=[user(1)] if mode != "append" else [], strategies=rows)
+    assert (caught.value.source, caught.value.row, caught.value.column) == (
+        "strategies.jsonl",
+        551,
+        "user_id",
+    )
+    assert "77" not in str(caught.value)
+    assert await stored(db, "users", "username") == ["trader"]
+    assert await StrategyRepository(db).count() == 0
+
+
+async def test_a_key_that_is_taken_is_named_with_its_row(db: DatabaseManager) -> None:
+    await add_user(db, "u3")
+    cases: list[tuple[Mode, Rows]] = [
+        ("append", [user(2), user(1)]),
+        ("append", [user(2), user(3)]),
+        ("upsert", [user(2), user(3)]),
+        ("upsert", [user(2), user(2)]),
+        ("replace", [user(1), user(2), user(2)]),
+        ("restore", [user(2), user(3), user(4, username="u2")]),
+    ]
+    for mode, rows in cases:
+        with pytest.raises(ImportDataError) as caught:
+            await load_rows(db, mode, users=rows)
+        assert caught.value.row == len(rows), mode
+        assert caught.value.column in {"id", "username", "email"}
+    assert await stored(db, "users", "id", "username") == [(1, "u3")]
+
+
+async def test_a_table_has_one_source(db: DatabaseManager) -> None:
+    with pytest.raises(InvalidInputError):
+        await load(db, [source(db, "users", b""), source(db, "users", b"")])
+
+
+async def test_no_rows_are_no_columns(db: DatabaseManager) -> None:
+    await add_user(db)
+    modes: tuple[Mode, ...] = ("append", "upsert")
+    for mode in modes:
+        assert await load_rows(db, mode, users=[]) == {"users": 0}
+    assert await UserRepository(db).count() == 1
+    assert await load_rows(db, "replace", users=[]) == {"users": 0}
+    assert await UserRepository(db).count() == 0
