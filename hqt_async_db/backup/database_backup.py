@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hqt_async_db.backup import export
+from hqt_async_db.backup import backups, export, restore, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
+    from hqt_async_db.backup.backups import BackupFormat
     from hqt_async_db.backup.export import AnyPath, FileFormat
     from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.backup.restore import RestoredBackup
+    from hqt_async_db.backup.verify import VerifiedBackup
     from hqt_async_db.connection.manager import DatabaseManager
 
 
@@ -42,6 +46,48 @@ class DatabaseBackup:
 
     def __init__(self, db: DatabaseManager) -> None:
         self._db = db
+
+    async def backup_database(
+        self,
+        directory: AnyPath,
+        *,
+        format: BackupFormat | None = None,  # noqa: A002 - the word that users expect
+        tools_dir: AnyPath | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Path:
+        """Back up the database; see :func:`~hqt_async_db.backup.backups.backup_database`."""
+        return await backups.backup_database(
+            self._db, directory, format=format, tools_dir=tools_dir, progress=progress
+        )
+
+    async def verify_backup(
+        self,
+        path: AnyPath,
+        *,
+        tools_dir: AnyPath | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> VerifiedBackup:
+        """Verify a backup; see :func:`~hqt_async_db.backup.verify.verify_backup`."""
+        return await verify.verify_backup(path, db=self._db, tools_dir=tools_dir, progress=progress)
+
+    async def restore_database(
+        self,
+        path: AnyPath,
+        *,
+        confirm: bool = False,
+        timeout_s: float = 30.0,
+        tools_dir: AnyPath | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> RestoredBackup:
+        """Restore a backup; see :func:`~hqt_async_db.backup.restore.restore_database`."""
+        return await restore.restore_database(
+            self._db,
+            path,
+            confirm=confirm,
+            timeout_s=timeout_s,
+            tools_dir=tools_dir,
+            progress=progress,
+        )
 
     async def export_table_to_json(
         self,

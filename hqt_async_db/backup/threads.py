@@ -5,15 +5,56 @@ from __future__ import annotations
 import asyncio
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# SQLite forgets an interrupt that comes before the statement has begun.
+_STOP_AGAIN_S: Final = 0.005
+
+
+class Stopped(Exception):  # noqa: N818 - it ends work, and nobody but its thread sees it
+    """The task that asked for this work was cancelled."""
+
+
+class Stop:
+    """Tells work in a thread that nobody waits for its result any more."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._connections: list[sqlite3.Connection] = []
+
+    def check(self) -> None:
+        """End the work if it is to stop; between its pieces.
+
+        Raises:
+            Stopped: It is.
+        """
+        if self._is_set:
+            raise Stopped
+
+    def set(self) -> None:
+        """Have the work stop, what SQLite does for it included."""
+        self._is_set = True
+        for connection in self._connections:
+            connection.interrupt()
+
+    @contextmanager
+    def interrupting(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Interrupt the connection's statements, too, as long as the block lasts."""
+        self._connections = [*self._connections, connection]
+        try:
+            yield
+        finally:
+            self._connections = [one for one in self._connections if one is not connection]
 
 
 class WorkThread:
@@ -28,9 +69,18 @@ class WorkThread:
 
     async def run(self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Return what ``work`` returns."""
-        call = functools.partial(work, *arguments, **keywords)
+        return await self._wait(functools.partial(work, *arguments, **keywords), None)
+
+    async def run_until(
+        self, stop: Stop, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> T:
+        """Return what ``work`` returns; set ``stop`` if the caller is cancelled."""
+        return await self._wait(functools.partial(work, *arguments, **keywords), stop)
+
+    async def _wait(self, call: Callable[[], T], stop: Stop | None) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._executor, call)
-        cancelled = await tasks.wait(future, None)
+        hasten = None if stop is None else functools.partial(_stop, future, stop)
+        cancelled = await tasks.wait(future, None, hasten)
         if cancelled is not None:
             _retrieve(future)
             raise cancelled
@@ -43,6 +93,13 @@ class WorkThread:
     async def __aexit__(self, *_: object) -> None:
         """Let the thread end; it has nothing left to do."""
         self._executor.shutdown(wait=False)
+
+
+def _stop(future: asyncio.Future[Any], stop: Stop) -> None:
+    """Ask for the end until it has come."""
+    if not future.done():
+        stop.set()
+        asyncio.get_running_loop().call_later(_STOP_AGAIN_S, _stop, future, stop)
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -142,6 +142,11 @@ class DatabaseManager:
         return self._engines.by_role[Role.WRITE]
 
     @property
+    def url(self) -> URL:
+        """Return the URL as it was given, but with an async driver; it holds the password."""
+        return self._target.given
+
+    @property
     def dialect_name(self) -> str:
         """Return ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
         return self._target.backend

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 ENVIRONMENT_VARIABLE: Final = "HQT_DATABASE_URL"
 
@@ -52,11 +52,13 @@ class Target:
         url: URL with an async driver, as SQLAlchemy takes it.
         connect_args: Driver arguments translated from the query string.
         connect_timeout_s: ``connect_timeout`` of the query string, if given.
+        query: The query string as it was given.
     """
 
     url: URL
     connect_args: dict[str, Any] = field(default_factory=dict)
     connect_timeout_s: float | None = None
+    query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
 
     @property
     def backend(self) -> str:
@@ -75,6 +77,11 @@ class Target:
         return self.backend == "sqlite" and (
             not name or name == ":memory:" or "mode=memory" in str(name)
         )
+
+    @property
+    def given(self) -> URL:
+        """Return the URL as it was given, but with an async driver."""
+        return self.url.set(query=dict(self.query))
 
     def __str__(self) -> str:
         """Return the URL without any secret."""
@@ -140,12 +147,12 @@ def _parse(url: str | URL | None) -> URL:
 def _translate_query(url: URL) -> Target:
     translate = _QUERY_TRANSLATORS.get(url.get_driver_name())
     if translate is None:
-        return Target(url)
+        return Target(url, query=url.query)
     query = {key: value for key, value in url.query.items() if isinstance(value, str)}
     # What is given several times (hosts) stays: SQLAlchemy reads it itself.
     left = {key: value for key, value in url.query.items() if key not in query}
     arguments, timeout_s = translate(query)
-    return Target(url.set(query=left), arguments, timeout_s)
+    return Target(url.set(query=left), arguments, timeout_s, url.query)
 
 
 def _asyncpg_arguments(query: dict[str, str]) -> tuple[dict[str, Any], float | None]:

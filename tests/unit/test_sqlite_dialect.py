@@ -145,4 +145,4 @@ def test_what_would_lift_read_only() -> None:
     ],
 )
 def test_where_a_file_is(name: str, path: str | None) -> None:
-    assert driver._path_of(name) == path  # noqa: SLF001 - the gate of two managers depends on it
+    assert driver.path_of(name) == path  # the gate of two managers depends on it

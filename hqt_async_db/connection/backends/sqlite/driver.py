@@ -82,7 +82,7 @@ class _Opener:
     """
 
     def __init__(self, address: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self.path = _path_of(str(address[0]))
+        self.path = path_of(str(address[0]))
         self.lock_timeout_s = keywords.pop("lock_timeout_s", 5.0)
         self._pragmas = tuple(keywords.pop("pragmas", ()))
         self._new_file_pragmas = tuple(keywords.pop("new_file_pragmas", ()))
@@ -125,7 +125,7 @@ class _Opener:
         return thread
 
 
-def _path_of(name: str) -> str | None:
+def path_of(name: str) -> str | None:
     """Return the absolute path of a file, None for a database in memory."""
     if name.startswith("file:"):
         if "mode=memory" in name or name.startswith("file::memory:"):

@@ -1,0 +1,236 @@
+"""Backups: of a SQLite file, a PostgreSQL dump, or the portable archive."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from hqt_async_db.backup import names
+from hqt_async_db.backup.archive import write_archive
+from hqt_async_db.backup.contents import entries_of, layout_of, refuse_older
+from hqt_async_db.backup.files import PARTIAL, new_file, publish, refused
+from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
+from hqt_async_db.backup.pg_dump import export_snapshot, server_version, write_dump
+from hqt_async_db.backup.pg_tools import find_tools
+from hqt_async_db.backup.snapshot import snapshot
+from hqt_async_db.backup.sqlite_files import remove_file
+from hqt_async_db.backup.sqlite_snapshot import (
+    copy_database_file,
+    create,
+    hash_synced,
+    together,
+)
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy import URL
+
+    from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.progress import ProgressCallback
+
+BackupFormat = Literal["native", "archive"]
+
+_EXTENSIONS: Final = {"sqlite": names.SQLITE, "postgresql": names.DUMP}
+
+
+async def create_backup(
+    url: str | URL | None,
+    directory: AnyPath,
+    *,
+    format: BackupFormat | None = None,  # noqa: A002 - as in DatabaseBackup
+    tools_dir: AnyPath | None = None,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Back up the database of a URL as :func:`backup_database` does."""
+    async with DatabaseManager(url) as db:
+        return await backup_database(
+            db, directory, format=format, tools_dir=tools_dir, progress=progress
+        )
+
+
+async def backup_database(
+    db: DatabaseManager,
+    directory: AnyPath,
+    *,
+    format: BackupFormat | None = None,  # noqa: A002 - the word that users expect
+    tools_dir: AnyPath | None = None,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Write everything the models' tables hold to a new file, while others go on writing.
+
+    The backup is one snapshot. It appears under its name whole or not at all,
+    with mode 0600, and replaces no file. ``native`` is a SQLite file, or what
+    pg_dump writes, with a manifest beside it; the copy of a SQLite file also
+    holds tables that are not ours. ``archive`` is one file that any backend
+    can be restored from.
+
+    Args:
+        db: The database.
+        directory: Where; made with mode 0700 if it is missing.
+        format: ``native``, ``archive``, or None: native where there is one
+            (not on MySQL and MariaDB).
+        tools_dir: Where pg_dump is; None looks in ``HQT_PG_BIN`` and on PATH.
+        progress: Told how far it has come, except for a SQLite file.
+
+    Returns:
+        ``hqt_backup_YYYYMMDD_HHMMSS[_N].db``, ``.dump`` or ``.zip``.
+
+    Raises:
+        ConfigurationError: There is no pg_dump that fits the server.
+        SchemaMismatchError: An archive is asked for, and the schema is not
+            the newest.
+        BackupVerificationError: The SQLite database is damaged.
+        StorageFullError: There is no space left.
+        BackupError: The directory refuses the file, or pg_dump failed.
+    """
+    extension = _extension(db, format)
+    at = datetime.now(UTC)
+    async with _reserved(Path(directory), extension, at) as path:
+        if extension == names.ARCHIVE:
+            await _archive(db, path, at, progress)
+        elif extension == names.SQLITE:
+            await _sqlite(db, path, at)
+        else:
+            await _dump(db, path, at, tools_dir, progress)
+    return path
+
+
+def _extension(db: DatabaseManager, form: str | None) -> str:
+    native = _EXTENSIONS.get(db.dialect_name)
+    if form not in (None, "native", "archive"):
+        msg = "format is native, archive, or None for what suits the database"
+        raise InvalidInputError(msg, field="format")
+    if form == "native" and native is None:
+        msg = f"there is no native backup of {db.dialect_name}; use the portable archive"
+        raise InvalidInputError(msg, field="format")
+    return names.ARCHIVE if form == "archive" or native is None else native
+
+
+@asynccontextmanager
+async def _reserved(directory: Path, extension: str, at: datetime) -> AsyncIterator[Path]:
+    """Lend a free name, which nobody else takes meanwhile."""
+    async with WorkThread("names") as thread:
+        reserving = tasks.start(
+            thread.run(_make_and_reserve, directory, extension, at), name="hqt_async_db reserve"
+        )
+        cancelled = await tasks.wait(reserving, None)
+        if cancelled is not None and reserving.exception() is not None:
+            raise cancelled
+        reservation = reserving.result()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            yield reservation.path
+        finally:
+            await thread.run(reservation.release)
+
+
+def _make_and_reserve(directory: Path, extension: str, at: datetime) -> names.Reservation:
+    with refused(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return names.reserve(directory, extension, at)
+
+
+async def _archive(
+    db: DatabaseManager, path: Path, at: datetime, progress: ProgressCallback | None
+) -> None:
+    async with snapshot(db) as view:
+        layout = await layout_of(view)
+        refuse_older(layout)
+
+        def describe(tables: tuple[TableEntry, ...]) -> bytes:
+            return Manifest(
+                kind=names.ARCHIVE_KIND,
+                backend=db.dialect_name,
+                revision=layout.revision,
+                tables=tables,
+                file=path.name,
+                created_at=at,
+            ).to_bytes()
+
+        async with new_file(path, overwrite=False) as file:
+            await write_archive(view, file, describe=describe, progress=progress)
+
+
+async def _sqlite(db: DatabaseManager, path: Path, at: datetime) -> None:
+    async with _partial(path) as partial:
+        copy = await copy_database_file(db, partial)
+        manifest = Manifest(
+            kind=names.SQLITE_KIND,
+            backend=db.dialect_name,
+            revision=copy.contents.revision,
+            tables=copy.contents.tables,
+            file=path.name,
+            sha256=copy.sha256,
+            created_at=at,
+        )
+        await _publish(partial, path, manifest)
+
+
+async def _dump(
+    db: DatabaseManager,
+    path: Path,
+    at: datetime,
+    tools_dir: AnyPath | None,
+    progress: ProgressCallback | None,
+) -> None:
+    async with snapshot(db) as view, _partial(path) as partial:
+        tools = await find_tools(db.url, await server_version(view), tools_dir)
+        layout = await layout_of(view)
+        identifier, schema = await export_snapshot(view)
+        async with WorkThread("dump") as thread:
+            await thread.run(create, partial)
+        tables = [table.name for table in layout.tables]
+        entries, _ = await together(
+            entries_of(view, layout, progress),
+            write_dump(schema, identifier, partial, tables, tools),
+        )
+        manifest = Manifest(
+            kind=names.DUMP_KIND,
+            backend=db.dialect_name,
+            revision=layout.revision,
+            tables=entries,
+            file=path.name,
+            sha256=await hash_synced(partial),
+            created_at=at,
+        )
+        await _publish(partial, path, manifest)
+
+
+@asynccontextmanager
+async def _partial(path: Path) -> AsyncIterator[Path]:
+    """Lend the name of a file on its way, of which nothing stays behind."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    async with WorkThread("partial") as thread:
+        try:
+            yield partial
+        finally:
+            await thread.run(remove_file, partial)
+
+
+async def _publish(partial: Path, path: Path, manifest: Manifest) -> None:
+    """Give a synced file its name; its manifest has one before."""
+    beside = manifest_of_file(path)
+    async with WorkThread("publish") as thread:
+        async with new_file(beside, overwrite=True) as file:  # of a backup that was deleted by hand
+            await file.write(manifest.to_bytes())
+        try:
+            with refused(path):
+                await thread.run(publish, partial, path, overwrite=False)
+        except BaseException:
+            await thread.run(_unless_published, path, beside)
+            raise
+
+
+def _unless_published(path: Path, manifest: Path) -> None:
+    """Delete the manifest of a backup that did not come to be."""
+    if not path.exists():
+        manifest.unlink(missing_ok=True)

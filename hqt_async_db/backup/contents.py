@@ -1,0 +1,111 @@
+"""What a snapshot holds, table by table: how many rows, and the hash of their text."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hqt_async_db.backup.manifest import TableEntry
+from hqt_async_db.backup.progress import Progress
+from hqt_async_db.backup.snapshot import TableQuery
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
+from hqt_async_db.migrations.schema import read_state
+from hqt_async_db.migrations.scripts import head_of, load_scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Table
+
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.backup.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The schema that a snapshot sees.
+
+    Attributes:
+        revision: What it was stamped with, None if it was not.
+        tables: Those of the models that exist, those referenced first.
+        is_newest: Whether its rows are what the models of this version say.
+    """
+
+    revision: str | None
+    tables: Sequence[Table]
+    is_newest: bool
+
+
+async def layout_of(view: Snapshot) -> Layout:
+    """Return the schema that a snapshot sees."""
+    scripts = await load_scripts()
+    connection = await view.session.connection()
+    with translated():
+        state = await connection.run_sync(read_state)
+    tables = [table for table in all_tables() if table.name in state.tables]
+    return Layout(state.revision, tables, state.revision == head_of(scripts))
+
+
+def refuse_older(layout: Layout) -> None:
+    """Refuse a schema whose rows this version cannot name.
+
+    Raises:
+        SchemaMismatchError: It is not the newest.
+    """
+    if not layout.is_newest:
+        msg = (
+            f"the database is at revision {layout.revision or 'base'}, and a portable archive is "
+            "of the newest only; upgrade first, or use the backup of the backend itself"
+        )
+        raise SchemaMismatchError(msg)
+
+
+async def entries_of(
+    view: Snapshot, layout: Layout, progress: ProgressCallback | None = None
+) -> tuple[TableEntry, ...]:
+    """Count the rows of every table and, at the newest revision, hash them."""
+    if not layout.is_newest:
+        return tuple(
+            [TableEntry(table=table.name, rows=await view.count(table)) for table in layout.tables]
+        )
+    async with WorkThread("hash") as thread:
+        return tuple([await _entry(view, table, thread, progress) for table in layout.tables])
+
+
+async def _entry(
+    view: Snapshot, table: Table, thread: WorkThread, progress: ProgressCallback | None
+) -> TableEntry:
+    digest, rows = hashlib.sha256(), 0
+    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
+        async for block in blocks:
+            await thread.run(digest.update, block.content)
+            rows += block.rows
+            if progress is not None:
+                progress(Progress(table.name, rows, None))
+    return TableEntry(table=table.name, rows=rows, sha256=digest.hexdigest())
+
+
+def compare(found: Iterable[TableEntry], promised: Iterable[TableEntry], source: str) -> None:
+    """Refuse contents that are not those of the manifest.
+
+    Raises:
+        BackupVerificationError: A table is missing, or has other rows.
+    """
+    by_name = {entry.table: entry for entry in found}
+    for entry in promised:
+        name, there = entry.table, by_name.pop(entry.table, None)
+        if there is None or there.rows != entry.rows:
+            count = "no such table" if there is None else f"{there.rows} rows"
+            msg = f"{source}: {name} should have {entry.rows} rows; there is {count}"
+            raise BackupVerificationError(msg)
+        if entry.sha256 is not None and there.sha256 not in (None, entry.sha256):
+            msg = f"{source}: the rows of {name} are not those that were written"
+            raise BackupVerificationError(msg)
+    if by_name:
+        msg = f"{source}: the manifest does not name {', '.join(sorted(by_name))}"
+        raise BackupVerificationError(msg)

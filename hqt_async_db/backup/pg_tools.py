@@ -1,0 +1,170 @@
+"""PostgreSQL's own programs: where they are, what they may know, and that they end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.connection import tasks
+from hqt_async_db.errors import BackupError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import URL
+
+    from hqt_async_db.backup.export import AnyPath
+
+TOOLS_VARIABLE: Final = "HQT_PG_BIN"
+
+_VERSION: Final = re.compile(rb"\) (\d+)")
+_SHOWN_BYTES: Final = 600
+# What asyncpg's URLs and libpq's environment have in common, by the URL's name.
+_FROM_QUERY: Final = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "database": "PGDATABASE",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "ssl": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "options": "PGOPTIONS",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs that fit a server.
+
+    Attributes:
+        directory: Where they are.
+        environment: What tells them how to reach the server. The password is
+            in it, where only this account and root can read it, and never in
+            the arguments, which everybody can; nor is it ever on the disk.
+    """
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    async def run(self, name: str, *arguments: str, database: str | None = None) -> bytes:
+        """Run a program to its end and return what it printed.
+
+        A cancelled caller has it killed, and waits until it has ended.
+
+        Args:
+            name: Of the program.
+            arguments: Nothing secret.
+            database: Another database than the URL's.
+
+        Raises:
+            BackupError: It failed; says what it said.
+        """
+        environment = dict(self.environment)
+        if database is not None:
+            environment["PGDATABASE"] = database
+        status, printed, said = await _run(self.directory / name, arguments, environment)
+        if status != 0:
+            shown = said[-_SHOWN_BYTES:].decode(errors="replace").strip()
+            msg = f"{name} ended with status {status}: {shown}"
+            raise BackupError(msg)
+        return printed
+
+
+async def find_tools(url: URL, server_version: int, tools_dir: AnyPath | None) -> Tools:
+    """Return the programs for a server.
+
+    Args:
+        url: Of the database.
+        server_version: The server's major version.
+        tools_dir: Where they are; None looks in ``HQT_PG_BIN``, then on PATH.
+
+    Raises:
+        ConfigurationError: There is none, or it is older than the server.
+    """
+    directory = await asyncio.to_thread(_directory, tools_dir)
+    instead = (
+        f"name the directory of newer ones in tools_dir or {TOOLS_VARIABLE}, or write the "
+        'portable archive, which needs none: backup_database(..., format="archive")'
+    )
+    if directory is None:
+        place = tools_dir or os.environ.get(TOOLS_VARIABLE) or "PATH"
+        msg = f"pg_dump and pg_restore are not in {place}; {instead}"
+        raise ConfigurationError(msg)
+    _, printed, _ = await _run(directory / "pg_dump", ("--version",), {})
+    found = _VERSION.search(printed)
+    version = int(found[1]) if found else 0
+    if version < server_version:
+        msg = f"pg_dump in {directory} is of version {version}, the server {server_version}; "
+        raise ConfigurationError(msg + instead)
+    return Tools(directory, environment_of(url))
+
+
+def _directory(given: AnyPath | None) -> Path | None:
+    place = given or os.environ.get(TOOLS_VARIABLE)
+    found = [shutil.which(name, path=place and os.fspath(place)) for name in ("pg_dump", "pg_restore")]
+    return None if None in found else Path(str(found[0])).parent
+
+
+def environment_of(url: URL) -> dict[str, str]:
+    """Return libpq's environment variables for a URL."""
+    parts = {
+        "PGHOST": url.host,
+        "PGPORT": url.port,
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+    }
+    query = {
+        _FROM_QUERY[name]: value
+        for name, value in url.query.items()
+        if name in _FROM_QUERY and isinstance(value, str)
+    }
+    named = {name: str(value) for name, value in parts.items() if value is not None} | query
+    return {"PGAPPNAME": "hqt_async_db backup", **named}
+
+
+async def _run(
+    program: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[int, bytes, bytes]:
+    """Run a program; it has ended when this returns, cancelled or not."""
+    starting = asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C", **environment},
+    )
+    process = await tasks.finish(_started(starting, program), name="hqt_async_db start program")
+    running = tasks.start(process.communicate(), name=f"hqt_async_db {program.name}")
+    cancelled = await tasks.wait(running, None, lambda: _kill(process))
+    if cancelled is not None:
+        tasks.retrieve(running)
+        raise cancelled
+    printed, said = running.result()
+    return int(process.returncode or 0), printed, said
+
+
+async def _started(starting: Any, program: Path) -> asyncio.subprocess.Process:
+    try:
+        process: asyncio.subprocess.Process = await starting
+    except OSError as error:
+        msg = f"{program} cannot be run: {error.strerror}"
+        raise ConfigurationError(msg) from error
+    return process
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()

@@ -1,0 +1,229 @@
+"""Restore a backup: the old data or the new, whole, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import time
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db import migrations
+from hqt_async_db.backup import sqlite_files
+from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.backups import backup_database
+from hqt_async_db.backup.contents import layout_of
+from hqt_async_db.backup.formats.reading import read_json_lines
+from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
+from hqt_async_db.backup.snapshot import TableQuery, snapshot
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.threads import Stop, WorkThread
+from hqt_async_db.connection.backends.sqlite.gate import gate_of
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy import Dialect, Table
+
+    from hqt_async_db.backup.backups import BackupFormat
+    from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.formats.rows import RowReader
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.backup.restoring import Restored
+    from hqt_async_db.backup.snapshot import Snapshot
+    from hqt_async_db.connection.manager import DatabaseManager
+
+_PAGES: Final = 2000
+_BUSY_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredBackup:
+    """What a restore did.
+
+    Attributes:
+        path: The backup whose data the database holds now.
+        safety_backup: What it held before; None if it was empty.
+        rows: The number of rows by table.
+    """
+
+    path: Path
+    safety_backup: Path | None
+    rows: Mapping[str, int]
+
+
+async def restore_database(  # noqa: PLR0913 - every option is offered by name
+    db: DatabaseManager,
+    path: AnyPath,
+    *,
+    confirm: bool = False,
+    timeout_s: float = 30.0,
+    tools_dir: AnyPath | None = None,
+    progress: ProgressCallback | None = None,
+) -> RestoredBackup:
+    """Replace all rows of the database with those of a backup.
+
+    The backup is verified first, and what the database holds is backed up
+    beside it. Then everything is one transaction: writers are waited for,
+    readers keep what they see until they read anew, and after a crash at any
+    moment the database is the old one or the new one. A SQLite file is
+    replaced as a whole, also for other processes, tables that are not ours
+    included; elsewhere only the rows of the models' tables are.
+
+    Args:
+        db: The database; an empty one gets its schema.
+        path: The backup: a SQLite file or an archive for any database, what
+            pg_dump wrote for PostgreSQL.
+        confirm: Must be True.
+        timeout_s: How long to wait for writers of a SQLite file.
+        tools_dir: Where pg_restore is; None looks in ``HQT_PG_BIN`` and on PATH.
+        progress: Told how far it has come.
+
+    Raises:
+        InvalidInputError: ``confirm`` was not given.
+        BackupVerificationError: The backup is damaged, or holds what no
+            backup of ours does; nothing was changed.
+        BackupError: It is no backup of ours, or of a newer version.
+        SchemaMismatchError: The database is at another revision.
+        DatabaseLockedError: A writer did not end in time.
+    """
+    if not confirm:
+        msg = "restore_database replaces all rows; pass confirm=True if you mean it"
+        raise InvalidInputError(msg, field="confirm")
+    path = Path(path)
+    live = sqlite_files.file_of(db) if db.engine.dialect.driver == "hqt" else None
+    manifest = await manifest_for(path)
+    if manifest is None and live is None:
+        return await _from_archive(db, path, progress)
+    async with restored(path, db, tools_dir=tools_dir, progress=progress) as found:
+        await found.verify(progress)
+        await found.upgrade()
+        if live is None:
+            return await _from_scratch(db, found, progress)
+        await found.db.dispose()
+        safety = await _back_up(db, path)
+        scratch = found.directory / "scratch.db"
+        await _overwrite(scratch, live, timeout_s)
+    rows = {entry.table: entry.rows for entry in found.manifest.tables}
+    return RestoredBackup(path, safety, rows)
+
+
+async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
+    """Back up what is about to be replaced; an empty database gets its schema.
+
+    Raises:
+        SchemaMismatchError: It is not at the newest revision, and no file
+            that is replaced as a whole.
+    """
+    async with snapshot(db) as view:
+        layout = await layout_of(view)
+        is_empty = not any([await view.count(table) for table in layout.tables])
+    if layout.revision is None and not layout.tables:
+        await db.create_all()
+        return None
+    if not layout.is_newest and sqlite_files.file_of(db) is None:
+        msg = f"the database is at revision {layout.revision}; upgrade it before the restore"
+        raise SchemaMismatchError(msg)
+    if is_empty:
+        return None
+    # On PostgreSQL an archive needs no tool, and so nothing that may be missing now.
+    form: BackupFormat = "native" if db.dialect_name == "sqlite" else "archive"
+    return await backup_database(db, path.parent, format=form)
+
+
+async def _from_archive(
+    db: DatabaseManager, path: Path, progress: ProgressCallback | None
+) -> RestoredBackup:
+    """Load an archive whose every byte was looked at; each table is compared once more."""
+    async with open_archive(path) as archive:
+        safety = await _back_up(db, path)
+        refuse_other_revision(archive.manifest, await migrations.current(db), path)
+        sources = archive.sources(db.engine.dialect)
+        rows = await load(db, sources, mode="restore", progress=progress)
+    return RestoredBackup(path, safety, rows)
+
+
+async def _from_scratch(
+    db: DatabaseManager, found: Restored, progress: ProgressCallback | None
+) -> RestoredBackup:
+    """Load the rows of the scratch database, so that nothing else of it comes along."""
+    safety = await _back_up(db, found.path)
+    async with snapshot(found.db) as view:
+        totals = {table.name: await view.count(table) for table in all_tables()}
+        sources = [
+            _source(view, table, db.engine.dialect, totals[table.name]) for table in all_tables()
+        ]
+        rows = await load(db, sources, mode="restore", progress=progress)
+    return RestoredBackup(found.path, safety, rows)
+
+
+def _source(view: Snapshot, table: Table, dialect: Dialect, total: int) -> TableSource:
+    def rows() -> AbstractAsyncContextManager[RowReader]:
+        return read_json_lines(_lines(view, table), table, table.name, dialect)
+
+    return TableSource(table, rows, table.name, total)
+
+
+async def _lines(view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
+    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
+        async for block in blocks:
+            yield block.content
+
+
+async def _overwrite(scratch: Path, live: str, timeout_s: float) -> None:
+    """Put a SQLite file in place of a live one, in one transaction of the live one."""
+    stop, gate = Stop(), gate_of(live)
+    await gate.enter(timeout_s)
+    try:
+        async with WorkThread("restore") as thread:
+            with translated():
+                work = functools.partial(_copy, scratch, live, timeout_s, stop)
+                await thread.run_until(stop, work)
+    finally:
+        gate.leave()
+
+
+def _copy(scratch: Path, live: str, timeout_s: float, stop: Stop) -> None:
+    deadline = time.monotonic() + timeout_s
+
+    def go_on(status: int, _left: int, _total: int) -> None:
+        stop.check()
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            msg = f"another process has been writing to {live} for {timeout_s:g} s; try again"
+            raise DatabaseLockedError(msg)
+
+    with closing(_open(live)) as target, stop.interrupting(target):
+        _have_same_pages(scratch, target)
+        with closing(sqlite3.connect(scratch, isolation_level=None)) as source:
+            source.backup(target, pages=_PAGES, progress=go_on, sleep=_BUSY_S)
+        # Best effort: who still reads the old state keeps the log as long as he does.
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def _open(live: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        live, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "mmap_size=0", "wal_autocheckpoint=0"):
+        connection.execute(f"PRAGMA {pragma}").close()
+    return connection
+
+
+def _have_same_pages(scratch: Path, target: sqlite3.Connection) -> None:
+    """Rewrite the scratch file if its pages have another size: a log has only one."""
+    wanted = _pragma(target, "page_size")
+    with closing(sqlite3.connect(scratch, isolation_level=None)) as source:
+        source.execute("PRAGMA journal_mode=DELETE").close()
+        if _pragma(source, "page_size") != wanted:
+            source.execute(f"PRAGMA page_size={int(wanted)}").close()
+            source.execute("VACUUM").close()
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]

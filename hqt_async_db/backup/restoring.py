@@ -1,0 +1,211 @@
+"""A backup restored into scratch: the one way in which its content is believed."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from hqt_async_db import migrations
+from hqt_async_db.backup import names
+from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.contents import compare, entries_of, layout_of
+from hqt_async_db.backup.loading import load
+from hqt_async_db.backup.pg_dump import refuse_foreign_entries, restore_dump, server_version
+from hqt_async_db.backup.pg_tools import find_tools
+from hqt_async_db.backup.scratch import scratch_database, scratch_directory, scratch_file
+from hqt_async_db.backup.snapshot import snapshot
+from hqt_async_db.backup.sqlite_hostile import refuse_unfit
+from hqt_async_db.backup.threads import Stop, WorkThread
+from hqt_async_db.backup.untrusted import copy_verified, read_manifest
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.errors import (
+    BackupError,
+    BackupVerificationError,
+    ImportDataError,
+    SchemaMismatchError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.manifest import Manifest, TableEntry
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.connection.manager import DatabaseManager
+
+
+class Restored:
+    """What a backup holds, in a database of its own.
+
+    Attributes:
+        path: The backup.
+        manifest: What it promises to hold.
+        db: The manager of the database.
+        directory: The scratch directory.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, db: DatabaseManager, directory: Path
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.db = db
+        self.directory = directory
+
+    async def verify(self, progress: ProgressCallback | None = None) -> tuple[TableEntry, ...]:
+        """Read every row, compare it with the manifest, and return what there is.
+
+        Raises:
+            BackupVerificationError: It is not what was written.
+        """
+        async with snapshot(self.db) as view:
+            layout = await layout_of(view)
+            entries = await entries_of(view, layout, progress)
+        if layout.revision != self.manifest.revision:
+            msg = f"{self.path}: the schema is not at the revision of the manifest"
+            raise BackupVerificationError(msg)
+        compare(entries, self.manifest.tables, str(self.path))
+        return entries
+
+    async def upgrade(self) -> None:
+        """Bring it to the newest schema, and make sure that it is exactly ours.
+
+        Raises:
+            BackupVerificationError: It is not.
+        """
+        try:
+            await migrations.upgrade(self.db)
+            await migrations.check(self.db)
+        except SchemaMismatchError as error:
+            reason = str(error)
+        else:
+            return
+        msg = f"{self.path}: {reason}"
+        raise BackupVerificationError(msg)
+
+
+async def manifest_for(path: Path) -> Manifest | None:
+    """Return the manifest beside a backup, None for an archive, which holds its own.
+
+    Raises:
+        BackupError: There is none.
+    """
+    async with WorkThread("manifest") as thread:
+        if await thread.run(_is_archive, path):
+            return None
+        return await thread.run(read_manifest, path)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix == f".{names.ARCHIVE}"
+
+
+@asynccontextmanager
+async def restored(
+    path: Path,
+    db: DatabaseManager | None,
+    *,
+    tools_dir: AnyPath | None = None,
+    progress: ProgressCallback | None = None,
+) -> AsyncIterator[Restored]:
+    """Restore a backup into a scratch database and lend it.
+
+    Args:
+        path: The backup.
+        db: Its server takes what PostgreSQL dumped.
+        tools_dir: Where pg_restore is.
+        progress: Told of the rows of an archive.
+
+    Raises:
+        BackupVerificationError: It is damaged, or not what it promises.
+        BackupError: It is no backup of ours, or cannot be restored here.
+    """
+    manifest = await manifest_for(path)
+    async with scratch_directory() as directory:
+        if manifest is None:
+            way = _from_archive(path, directory, progress)
+        elif manifest.kind == names.SQLITE_KIND:
+            way = _from_file(path, manifest, directory)
+        elif manifest.kind == names.DUMP_KIND:
+            way = _from_dump(path, manifest, directory, db, tools_dir)
+        else:
+            msg = f"{path} is no backup, but {manifest.kind!r}; import it instead"
+            raise BackupError(msg)
+        async with way as found:
+            yield found
+
+
+@asynccontextmanager
+async def _from_file(path: Path, manifest: Manifest, directory: Path) -> AsyncIterator[Restored]:
+    copy, stop = directory / "scratch.db", Stop()
+    async with WorkThread("restore") as thread:
+        await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
+        with translated():
+            look = functools.partial(refuse_unfit, copy, path, manifest, stop)
+            await thread.run_until(stop, look)
+    async with scratch_file(directory) as scratch:
+        yield Restored(path, manifest, scratch, directory)
+
+
+@asynccontextmanager
+async def _from_archive(
+    path: Path, directory: Path, progress: ProgressCallback | None
+) -> AsyncIterator[Restored]:
+    async with scratch_file(directory) as scratch:
+        async with open_archive(path, directory) as archive:
+            await scratch.create_all()
+            revision = await migrations.current(scratch)
+            refuse_other_revision(archive.manifest, revision, path)
+            try:
+                sources = archive.sources(scratch.engine.dialect)
+                await load(scratch, sources, mode="restore", progress=progress)
+            except ImportDataError as error:
+                reason = str(error)
+            else:
+                reason = ""
+        if reason:
+            msg = f"{path}: it cannot be restored into SQLite: {reason}"
+            raise UnfitForSQLiteError(msg)
+        yield Restored(path, archive.manifest, scratch, directory)
+
+
+class UnfitForSQLiteError(BackupVerificationError):
+    """An archive holds values that only another backend can hold."""
+
+
+def refuse_other_revision(manifest: Manifest, revision: str | None, path: Path) -> None:
+    """Refuse an archive of another schema than that of this version.
+
+    Raises:
+        BackupError: It is of another.
+    """
+    if manifest.revision != revision:
+        msg = (
+            f"{path} is of revision {manifest.revision}, this version works with {revision}; "
+            "restore it with the version that wrote it, into an empty database, and upgrade that"
+        )
+        raise BackupError(msg)
+
+
+@asynccontextmanager
+async def _from_dump(
+    path: Path,
+    manifest: Manifest,
+    directory: Path,
+    db: DatabaseManager | None,
+    tools_dir: AnyPath | None,
+) -> AsyncIterator[Restored]:
+    if db is None or db.dialect_name != "postgresql":
+        msg = f"{path} was made by pg_dump; it needs a manager of a PostgreSQL database"
+        raise BackupError(msg)
+    copy, stop = directory / "scratch.dump", Stop()
+    async with WorkThread("restore") as thread:
+        await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
+    async with snapshot(db) as view:
+        tools = await find_tools(db.url, await server_version(view), tools_dir)
+    await refuse_foreign_entries(copy, tools)
+    async with scratch_database(db) as scratch:
+        await restore_dump(copy, tools, str(scratch.url.database))
+        yield Restored(path, manifest, scratch, directory)

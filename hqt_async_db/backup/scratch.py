@@ -1,0 +1,79 @@
+"""Places to restore into before it counts: gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.backend import Mode
+from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.errors import BackupError, StatementFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
+
+
+@asynccontextmanager
+async def scratch_directory() -> AsyncIterator[Path]:
+    """Lend an empty directory, mode 0700, where the system keeps temporary files."""
+    async with WorkThread("scratch") as thread:
+        making = tasks.start(
+            thread.run(tempfile.mkdtemp, prefix="hqt_scratch_"), name="hqt_async_db scratch"
+        )
+        cancelled = await tasks.wait(making, None)
+        directory = Path(making.result())
+        try:
+            if cancelled is not None:
+                raise cancelled
+            yield directory
+        finally:
+            await thread.run(shutil.rmtree, directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def scratch_file(directory: Path) -> AsyncIterator[DatabaseManager]:
+    """Lend a manager of a SQLite file in a scratch directory, which is not synced."""
+    url = f"sqlite:///{directory / 'scratch.db'}"
+    async with DatabaseManager(url, sqlite_synchronous="NORMAL") as db:
+        yield db
+
+
+@asynccontextmanager
+async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
+    """Lend a manager of an empty database on the server of another, PostgreSQL.
+
+    Raises:
+        BackupError: The account may not create databases.
+    """
+    name = f"hqt_scratch_{secrets.token_hex(8)}"
+    try:
+        await _send(db, f'CREATE DATABASE "{name}" TEMPLATE template0')
+    except StatementFailedError as error:
+        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        msg = (
+            "the backup is first restored into a database of its own, which this account may not "
+            "create; grant it CREATEDB, or use portable archives, which need none"
+        )
+        raise BackupError(msg) from error
+    try:
+        async with DatabaseManager(db.url.set(database=name)) as scratch:
+            yield scratch
+    finally:
+        drop = _send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await tasks.finish(drop, name="hqt_async_db drop scratch database")
+
+
+async def _send(db: DatabaseManager, statement: str) -> None:
+    async with db.open(Mode.MAINTENANCE, "scratch database") as session:
+        await session.execute(text(statement))

@@ -1,0 +1,196 @@
+"""The copy of a SQLite database: SQLite's own backup of one snapshot, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from hqt_async_db.backup import sqlite_files
+from hqt_async_db.backup.files import refused
+from hqt_async_db.backup.threads import Stop, WorkThread
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.errors import BackupVerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from hqt_async_db.backup.sqlite_files import Contents
+    from hqt_async_db.connection.manager import DatabaseManager
+
+# Copied at a stretch; after each stretch a cancelled backup ends.
+_PAGES: Final = 2000
+_BLOCK_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A complete copy that has no name yet.
+
+    Attributes:
+        contents: Its figures, the same in the snapshot and in the copy.
+        sha256: Of the file.
+    """
+
+    contents: Contents
+    sha256: str
+
+
+async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
+    """Copy the whole database into a new file, synced to the disk.
+
+    A read transaction keeps the snapshot from the first page to the last, so
+    that writers go on and the copy never starts again. The pages of the
+    snapshot are checked meanwhile; then the copy is read back and hashed. It
+    needs no log beside it.
+
+    Args:
+        db: A SQLite database, in a file or in memory.
+        partial: The new file, mode 0600; the caller removes it.
+
+    Raises:
+        BackupVerificationError: The database is damaged, or the copy is not
+            what was copied.
+        StorageFullError: There is no space left.
+    """
+    path = sqlite_files.file_of(db)
+    if path is None:
+        expected = None
+        await _copy_memory(db, partial)
+    else:
+        expected, _ = await together(
+            _in_thread(_copy_file, path, partial), _in_thread(sqlite_files.check_live, path)
+        )
+    _, sha256, contents = await together(
+        _in_thread(_sync, partial),
+        _in_thread(hash_file, partial),
+        _in_thread(_contents, partial, path is None),
+    )
+    if expected is not None and contents != expected:
+        msg = f"{partial}: the copy does not hold what was copied"
+        raise BackupVerificationError(msg)
+    return Copy(contents, sha256)
+
+
+async def together(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Do several things at once; the first that fails stops the others."""
+    failures: BaseExceptionGroup[BaseException] | None = None
+    running: list[asyncio.Task[Any]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            running.extend(group.create_task(work) for work in works)
+    except BaseExceptionGroup as raised:
+        failures = raised
+    if failures is not None:
+        raise failures.exceptions[0]
+    return [task.result() for task in running]
+
+
+async def _in_thread(work: Any, *arguments: Any) -> Any:
+    """Call ``work(*arguments, stop)`` in a thread of its own; SQLite's errors become ours."""
+    stop = Stop()
+    async with WorkThread("backup") as thread:
+        with translated():
+            return await thread.run_until(stop, functools.partial(work, *arguments, stop))
+
+
+def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
+    with closing(sqlite_files.open_live(path)) as source, stop.interrupting(source):
+        source.execute("BEGIN").close()
+        contents = sqlite_files.contents_of(source)  # the first read: from here on one snapshot
+        create(partial)
+        with closing(_open_target(partial)) as target:
+            source.backup(target, pages=_PAGES, progress=lambda *_: stop.check())
+            make_self_contained(target)
+    return contents
+
+
+def create(partial: Path) -> None:
+    """Make an empty file that nobody else can read."""
+    with refused(partial):
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
+        os.close(os.open(partial, flags, 0o600))
+
+
+def _open_target(partial: Path) -> sqlite3.Connection:
+    """Open a new file for pages that need no journal: whatever fails, it is thrown away."""
+    target = sqlite3.connect(partial, isolation_level=None, check_same_thread=False)
+    for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=OFF", "synchronous=OFF"):
+        target.execute(f"PRAGMA {pragma}").close()
+    return target
+
+
+def make_self_contained(target: sqlite3.Connection) -> None:
+    """Note in a copy that it has no log; a live file has one, and its header says so."""
+    target.execute("PRAGMA journal_mode=DELETE").close()
+
+
+async def _copy_memory(db: DatabaseManager, partial: Path) -> None:
+    """Copy on the thread of the one connection, in turn with the sessions."""
+    stop = Stop()
+    async with WorkThread("backup") as thread, db.session() as session:
+        pooled = await (await session.connection()).get_raw_connection()
+        await thread.run(create, partial)
+        target = await thread.run(_open_target, partial)
+        try:
+            copying = tasks.start(
+                _back_up(pooled.driver_connection, target, stop), name="hqt_async_db backup"
+            )
+            cancelled = await tasks.wait(copying, None, stop.set)
+            if cancelled is not None:
+                tasks.retrieve(copying)
+                raise cancelled
+            with translated():
+                copying.result()
+        finally:
+            await thread.run(target.close)
+
+
+async def _back_up(source: Any, target: sqlite3.Connection, stop: Stop) -> None:
+    await source.backup(target, pages=_PAGES, progress=lambda *_: stop.check())
+
+
+async def hash_synced(partial: Path) -> str:
+    """Sync a file to the disk and return its SHA-256."""
+    _, sha256 = await together(_in_thread(_sync, partial), _in_thread(hash_file, partial))
+    return str(sha256)
+
+
+def _contents(partial: Path, check: bool, stop: Stop) -> Contents:  # noqa: FBT001 - passed on by _in_thread
+    """Count the rows of a copy, which shows that it can be read."""
+    uri = f"{partial.absolute().as_uri()}?mode=ro&immutable=1"
+    with (
+        closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as copy,
+        stop.interrupting(copy),
+    ):
+        if check:
+            sqlite_files.refuse_damaged(copy, str(partial), fully=False)
+        return sqlite_files.contents_of(copy)
+
+
+def _sync(partial: Path, stop: Stop) -> None:
+    del stop  # the system cannot be interrupted
+    with refused(partial):
+        descriptor = os.open(partial, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def hash_file(path: Path, stop: Stop) -> str:
+    """Return the SHA-256 of a file; the GIL is free meanwhile."""
+    digest, block = hashlib.sha256(), bytearray(_BLOCK_BYTES)
+    view = memoryview(block)
+    with refused(path), path.open("rb", buffering=0) as file:
+        while count := cast("int", file.readinto(view)):
+            stop.check()
+            digest.update(view[:count])
+    return digest.hexdigest()

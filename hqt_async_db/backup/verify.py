@@ -1,0 +1,114 @@
+"""Show that a backup can be restored, by restoring it into scratch."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hqt_async_db.backup import names
+from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.files import new_file
+from hqt_async_db.backup.prune import record_of
+from hqt_async_db.backup.restoring import UnfitForSQLiteError, restored
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.errors import BackupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.manifest import Manifest
+    from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.connection.manager import DatabaseManager
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBackup:
+    """A backup that was restored into scratch and found to be what was written.
+
+    Attributes:
+        path: The backup.
+        created_at: When its snapshot was taken.
+        backend: The kind of database it is of.
+        revision: The revision of its schema.
+        rows: The number of rows by table.
+        restored_into: ``sqlite`` or ``postgresql``; None where an archive
+            holds what SQLite cannot, so that its rows were read and compared
+            but put into no database.
+    """
+
+    path: Path
+    created_at: datetime
+    backend: str
+    revision: str | None
+    rows: Mapping[str, int]
+    restored_into: str | None
+
+
+async def verify_backup(
+    path: AnyPath,
+    *,
+    db: DatabaseManager | None = None,
+    tools_dir: AnyPath | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifiedBackup:
+    """Restore a backup into scratch and compare every row with its manifest.
+
+    SQLite files and archives are restored into a temporary SQLite file, what
+    pg_dump wrote into a temporary database on the server, for which the
+    account needs CREATEDB. That it was verified is written down beside the
+    backup, where :func:`prune_backups` looks.
+
+    Args:
+        path: The backup.
+        db: A manager on the server; needed for what pg_dump wrote.
+        tools_dir: Where pg_restore is.
+        progress: Told how far it has come.
+
+    Raises:
+        BackupVerificationError: It is damaged, or not what was written.
+        BackupError: It is no backup of ours, or cannot be verified here.
+    """
+    path = Path(path)
+    try:
+        async with restored(path, db, tools_dir=tools_dir, progress=progress) as found:
+            tables = await found.verify(progress)
+            into: str | None = found.db.dialect_name
+            manifest = found.manifest
+    except UnfitForSQLiteError:
+        into, manifest = None, await _read_only(path)
+        tables = manifest.tables
+    result = VerifiedBackup(
+        path=path,
+        created_at=manifest.created_at,
+        backend=manifest.backend,
+        revision=manifest.revision,
+        rows={entry.table: entry.rows for entry in tables},
+        restored_into=into,
+    )
+    await _write_down(path)
+    return result
+
+
+async def _read_only(path: Path) -> Manifest:
+    """Read every row of an archive and compare it with the manifest."""
+    async with open_archive(path) as archive:
+        for entry in archive.manifest.tables:
+            async with contextlib.aclosing(archive.blocks(entry)) as blocks:
+                async for _ in blocks:
+                    pass
+    return archive.manifest
+
+
+async def _write_down(path: Path) -> None:
+    """Write beside a backup that it was verified, if that is possible."""
+    if names.BackupName.parse(path.name) is None:
+        return
+    async with WorkThread("record") as thread:
+        record = await thread.run(record_of, path, datetime.now(UTC).isoformat())
+        with contextlib.suppress(BackupError):  # a directory that is only read
+            async with new_file(names.record_beside(path)) as file:
+                await file.write(record)
