@@ -1,0 +1,48 @@
+"""Which commands ``hqt-db`` has."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from hqt_async_db.cli import figures, schema
+
+app = typer.Typer(
+    name="hqt-db",
+    help="Look after a database of hqt_async_db.\n\n"
+    "Exit codes: 0 done; 1 the database refused or the work failed; 2 wrong use; 3 a schema, a "
+    "backup or a copy is not what it should be; 130 and 143 interrupted, with nothing half done.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A bug keeps Python's own traceback, which shows no value of a variable.
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - Typer passes it by position
+    if is_wanted:
+        typer.echo(version("hqt-async-db"))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Look after a database of hqt_async_db."""
+    del show_version  # its callback has ended the program
+
+
+for command in (schema.init, schema.upgrade):
+    app.command()(command)
+app.command(context_settings=schema.MINUS_IS_NO_OPTION)(schema.downgrade)
+for command in (schema.current, schema.history, schema.check, figures.stats, figures.health):
+    app.command()(command)

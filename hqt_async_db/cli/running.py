@@ -1,0 +1,78 @@
+"""Run a coroutine for a command, with a database or without."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hqt_async_db.cli.outcomes import explained
+from hqt_async_db.connection import urls
+from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+
+
+def run_with(
+    work: Callable[[DatabaseManager], Awaitable[T]],
+    url: str | None,
+    *,
+    as_json: bool,
+    may_create: bool = False,
+) -> T:
+    """Return what ``work`` returns, given the database of ``url``.
+
+    Args:
+        work: What the command does.
+        url: The database.
+        as_json: Whether an error is to be told in JSON.
+        may_create: Whether a SQLite file that is not there is made.
+    """
+
+    async def opened() -> T:
+        async with DatabaseManager(url) as db:
+            if not may_create:
+                await asyncio.to_thread(refuse_missing, url)
+            with translated():
+                return await work(db)
+
+    return run(opened(), as_json=as_json)
+
+
+def run(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+    """Return what ``work`` returns; Ctrl-C and SIGTERM cancel it.
+
+    It has then ended, and cleaned up behind it, before the command does.
+    """
+    with explained(as_json=as_json):
+        return asyncio.run(_cancelled_by_sigterm(work))
+
+
+async def _cancelled_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - asyncio.run started it
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # not in a thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+def refuse_missing(url: str | None) -> None:
+    """Refuse a SQLite file that is not there: SQLite would make an empty one.
+
+    Raises:
+        ConfigurationError: There is no such file.
+    """
+    target = urls.resolve(url)
+    if target.backend != "sqlite" or target.is_memory:
+        return
+    name = str(target.url.database)
+    if not name.startswith("file:") and not Path(name).exists():
+        msg = f"there is no database file {name}; hqt-db init makes one"
+        raise ConfigurationError(msg)

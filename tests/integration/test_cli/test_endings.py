@@ -1,0 +1,111 @@
+"""How commands end: exit codes, one line for a mistake, interruptions."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import signal
+import sqlite3
+import time
+import tomllib
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from hqt_async_db import cli
+from tests.integration.test_cli.conftest import CHECKOUT, invoke, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WITHOUT_TYPER = (
+    "import sys; sys.modules['typer'] = None; from hqt_async_db.cli import main; main()"
+)
+
+
+def test_the_program_is_installed_under_its_name() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["hqt-db"].partition(":")
+    assert getattr(importlib.import_module(module), name) is cli.main
+
+
+def test_it_runs_and_prints_its_version() -> None:
+    process = start("--version")
+    assert process.communicate(timeout=15) == ("0.1.0\n", "")
+    assert process.returncode == 0
+
+
+def test_without_the_extra_it_names_the_extra() -> None:
+    process = start(script=_WITHOUT_TYPER)
+    printed, complained = process.communicate(timeout=15)
+    assert process.returncode == 2
+    assert printed == ""
+    assert complained.count("\n") == 1
+    assert "hqt-async-db[cli]" in complained
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "names"),
+    [
+        (None, 2, "HQT_DATABASE_URL"),
+        ("oracle://demo:planted@localhost/hqt", 2, "oracle"),
+        ("no url at all", 2, "does not parse"),
+        ("postgresql://demo:planted@127.0.0.1:1/hqt", 1, "server"),
+        ("postgresql://demo@127.0.0.1:1/hqt?password=planted", 1, "server"),
+        ("mysql://demo:planted@127.0.0.1:1/hqt", 1, "127.0.0.1"),
+        ("sqlite:///{tmp_path}", 1, "{tmp_path}"),
+        ("sqlite:///{tmp_path}/no.db", 2, "{tmp_path}/no.db"),
+    ],
+)
+def test_a_wrong_url_is_one_line_and_no_traceback(
+    url: str | None, code: int, names: str, tmp_path: Path
+) -> None:
+    done = invoke("stats", url=url and url.format(tmp_path=tmp_path))
+    assert done.exit_code == code
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert names.format(tmp_path=tmp_path) in done.stderr
+    assert "planted" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_a_document_for_scripts(tmp_path: Path) -> None:
+    done = invoke("stats", "--json", "--url", f"sqlite:///{tmp_path}/no.db")
+    assert done.exit_code == 2
+    told = json.loads(done.stderr)
+    assert told["error"] == "ConfigurationError"
+    assert told["retryable"] is False
+
+
+def test_an_unknown_option_is_wrong_use() -> None:
+    done = invoke("stats", "--nothing")
+    assert done.exit_code == 2
+    assert "--nothing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interruption_ends_the_work_first(
+    sent: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "hqt.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("BEGIN IMMEDIATE")
+        process = start("init", url=f"sqlite:///{path}")
+        # It has opened the file, and waits for the other's lock.
+        deadline = time.monotonic() + 10
+        while not _has_open(process.pid, path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(sent)
+        assert process.communicate(timeout=10) == ("", "")
+        assert process.returncode == code
+        other.execute("ROLLBACK")
+        assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    return str(path) in {file.path for file in psutil.Process(pid).open_files()}
