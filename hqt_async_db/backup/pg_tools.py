@@ -112,7 +112,9 @@ async def find_tools(url: URL, server_version: int, tools_dir: AnyPath | None) -
 
 def _directory(given: AnyPath | None) -> Path | None:
     place = given or os.environ.get(TOOLS_VARIABLE)
-    found = [shutil.which(name, path=place and os.fspath(place)) for name in ("pg_dump", "pg_restore")]
+    found = [
+        shutil.which(name, path=place and os.fspath(place)) for name in ("pg_dump", "pg_restore")
+    ]
     return None if None in found else Path(str(found[0])).parent
 
 
