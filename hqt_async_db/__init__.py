@@ -14,6 +14,17 @@ acknowledged is lost::
 """
 
 from hqt_async_db import migrations
+from hqt_async_db.backup import (
+    CopyResult,
+    DatabaseBackup,
+    Progress,
+    RestoredBackup,
+    VerifiedBackup,
+    copy_database,
+    create_backup,
+    prune_backups,
+    verify_backup,
+)
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.sessions.transaction import Receipt
@@ -113,6 +124,8 @@ __all__ = [
     "CommitOutcomeUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
+    "CopyResult",
+    "DatabaseBackup",
     "DatabaseClosedError",
     "DatabaseLockedError",
     "DatabaseManager",
@@ -148,10 +161,12 @@ __all__ = [
     "PaperTrade",
     "PaperTradeRepository",
     "PoolTimeoutError",
+    "Progress",
     "ReadOnlyViolationError",
     "ReadOptions",
     "Receipt",
     "RecordNotFoundError",
+    "RestoredBackup",
     "RunStatus",
     "SchemaMismatchError",
     "SerializationFailureError",
@@ -176,5 +191,10 @@ __all__ = [
     "UserSettingRepository",
     "UtcDateTime",
     "ValueRefusedError",
+    "VerifiedBackup",
+    "copy_database",
+    "create_backup",
     "migrations",
+    "prune_backups",
+    "verify_backup",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hqt_async_db.backup import backups, export, restore, verify
+from hqt_async_db.backup import backups, export, restore, statistics, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -210,3 +210,20 @@ class DatabaseBackup:
         return await export.export_all_tables(
             self._db, directory, format, compression=compression, progress=progress
         )
+
+    async def get_database_stats(self) -> dict[str, Any]:
+        """Return how many rows there are, how large they are and from when.
+
+        Counts and times are of one moment. Every table is read once, so that
+        a large database takes some seconds. Sizes include the indexes; MySQL
+        and MariaDB know them only roughly.
+
+        Returns:
+            ``total_rows``, ``tables`` (rows of each), ``size_bytes`` (of the
+            database), ``table_bytes`` (of each; None where this SQLite cannot
+            tell), ``oldest`` and ``newest`` (of each: when its first and its
+            last row are from, None without any), ``time_columns`` (which
+            column of each says so: ``created_at``, ``timestamp`` or
+            ``entry_time``).
+        """
+        return await statistics.get_database_stats(self._db)

@@ -21,7 +21,7 @@ from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnecti
 from hqt_async_db.errors import IntegrityViolationError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Table
@@ -60,6 +60,7 @@ async def load(
     *,
     mode: Mode = "append",
     progress: ProgressCallback | None = None,
+    before_commit: Callable[[Session], Awaitable[None]] | None = None,
 ) -> dict[str, int]:
     """Write the rows of several tables in one transaction; return their numbers.
 
@@ -75,6 +76,8 @@ async def load(
         sources: The rows, each table once, in any order.
         mode: What becomes of the rows that are there.
         progress: Told of the rows that were read.
+        before_commit: Looks at the outcome in the transaction; what it
+            raises undoes everything.
 
     Raises:
         ImportDataError: A row does not fit or a constraint refuses it; names
@@ -92,6 +95,8 @@ async def load(
         else:
             await loader.move(ordered)
         await _advance_sequences(session, [source.table for source in ordered])
+        if before_commit is not None:
+            await before_commit(session)
     return {stage.target.name: stage.rows for stage in stages}
 
 

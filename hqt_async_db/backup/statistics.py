@@ -39,23 +39,7 @@ _MYSQL_TABLES: Final = text(
 
 
 async def get_database_stats(db: DatabaseManager) -> dict[str, Any]:
-    """Return how many rows there are, how large they are and from when.
-
-    Counts and times are of one moment. Every table is read once, so that a
-    large database takes some seconds; on SQLite in a thread. Sizes include
-    the indexes. They are what the database says of its files at this moment,
-    MySQL and MariaDB only roughly.
-
-    Args:
-        db: The database; its schema must exist.
-
-    Returns:
-        ``total_rows``, ``tables`` (rows of each), ``size_bytes`` (of the
-        database), ``table_bytes`` (of each; None where this SQLite cannot
-        tell), ``oldest`` and ``newest`` (of each: when its first and its last
-        row are from, None without any), ``time_columns`` (which column of
-        each says so: ``created_at``, ``timestamp`` or ``entry_time``).
-    """
+    """Return what :meth:`DatabaseBackup.get_database_stats` promises."""
     async with db.session(snapshot=True) as session:
         ages = {table.name: await _ages(session, table) for table in all_tables()}
         size_bytes, table_bytes = await _sizes(session, db.dialect_name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hqt_async_db.backup.statistics import get_database_stats
+from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.repositories import TradeRepository
 from tests.integration.test_repository.samples import (
@@ -25,7 +25,7 @@ NAMES = {table.name for table in all_tables()}
 
 
 async def test_an_empty_database_has_no_rows_and_no_age(db: DatabaseManager) -> None:
-    stats = await get_database_stats(db)
+    stats = await DatabaseBackup(db).get_database_stats()
     assert stats["total_rows"] == 0
     assert stats["tables"] == dict.fromkeys(NAMES, 0)
     assert stats["oldest"] == stats["newest"] == dict.fromkeys(NAMES)
@@ -36,7 +36,7 @@ async def test_rows_are_counted_and_dated(db: DatabaseManager) -> None:
     user = await add_user(db)
     backtest = await add_backtest(db, await add_strategy(db, user))
     await TradeRepository(db).create_many([trade_row(backtest, hour, 1.0) for hour in (5, 2, 9)])
-    stats = await get_database_stats(db)
+    stats = await DatabaseBackup(db).get_database_stats()
     assert stats["total_rows"] == 6
     counted = {"users": 1, "strategies": 1, "backtests": 1, "backtest_trades": 3}
     assert stats["tables"] == dict.fromkeys(NAMES, 0) | counted
@@ -49,7 +49,7 @@ async def test_rows_are_counted_and_dated(db: DatabaseManager) -> None:
 async def test_every_table_tells_its_age_by_a_column_that_is_never_null(
     db: DatabaseManager,
 ) -> None:
-    chosen = (await get_database_stats(db))["time_columns"]
+    chosen = (await DatabaseBackup(db).get_database_stats())["time_columns"]
     assert chosen.keys() == NAMES
     assert {chosen["users"], chosen["account_snapshots"]} == {"created_at", "timestamp"}
     assert not any(table.columns[chosen[table.name]].nullable for table in all_tables())
@@ -61,7 +61,7 @@ async def test_sizes_are_those_of_the_tables(db: DatabaseManager) -> None:
     rows = [trade_row(backtest, hour, 1.0, symbol="S" * 60) for hour in range(3_000)]
     await TradeRepository(db).create_many(rows)
     await db.optimize()  # MariaDB looks at the size of a table when it analyzes it
-    stats = await get_database_stats(db)
+    stats = await DatabaseBackup(db).get_database_stats()
     sizes = stats["table_bytes"]
     if None in sizes.values():
         assert db.dialect_name == "sqlite"
@@ -73,5 +73,5 @@ async def test_sizes_are_those_of_the_tables(db: DatabaseManager) -> None:
 
 async def test_each_table_is_read_once(db: DatabaseManager, statements: RecordStatements) -> None:
     with statements(db) as sent:
-        await get_database_stats(db)
+        await DatabaseBackup(db).get_database_stats()
     assert len(sent) <= len(NAMES) + 3

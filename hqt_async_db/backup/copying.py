@@ -1,0 +1,207 @@
+"""A whole database into another one, of any two backends."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exists, select
+
+from hqt_async_db import migrations
+from hqt_async_db.backup.formats.reading import read_json_lines
+from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.errors import (
+    BackupError,
+    BackupVerificationError,
+    InvalidInputError,
+    SchemaMismatchError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy import URL, Dialect, Table
+
+    from hqt_async_db.backup.formats.rows import RowReader
+    from hqt_async_db.backup.progress import ProgressCallback
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What was copied, and found to be the same in both databases.
+
+    Attributes:
+        tables: Rows of each table.
+        sha256: Of each table's rows as JSON Lines; the same on every backend.
+    """
+
+    tables: dict[str, int]
+    sha256: dict[str, str]
+
+    @property
+    def total_rows(self) -> int:
+        """Return the rows of all tables."""
+        return sum(self.tables.values())
+
+
+async def copy_database(
+    source: DatabaseManager | URL | str,
+    target: DatabaseManager | URL | str,
+    *,
+    progress: ProgressCallback | None = None,
+) -> CopyResult:
+    """Copy every row of a database into an empty one, and compare the two.
+
+    The source is one snapshot; its writers go on meanwhile, and what they
+    write is not copied. An empty target gets the schema first, which stays
+    there. The rows go in by one transaction, and before it commits each table
+    is read back and its rows and their SHA-256 are compared: after an error
+    the target holds no row. Memory does not grow with the rows.
+
+    Args:
+        source: Manager or URL; its schema must be the newest.
+        target: Manager or URL of another database, without rows.
+        progress: Told how far it has come, table by table.
+
+    Raises:
+        BackupError: The target holds rows.
+        BackupVerificationError: What arrived is not what was sent; names the
+            tables. Nothing is committed.
+        SchemaMismatchError: One of the schemas is not the newest.
+        ImportDataError: The target cannot hold a value, such as NaN outside
+            of PostgreSQL; names table, row and column.
+    """
+    async with _opened(source) as origin, _opened(target) as destination:
+        if origin is destination:
+            msg = "source and target are the same database"
+            raise InvalidInputError(msg, field="target")
+        async with snapshot(origin) as view, WorkThread("copy") as thread:
+            await _require_newest(view)
+            await destination.create_all()
+            await _require_empty(destination)
+            copies = [
+                _TableCopy(view, table, await view.count(table), thread) for table in all_tables()
+            ]
+            dialect = destination.engine.dialect
+            await load(
+                destination,
+                [copy.source(dialect) for copy in copies],
+                mode="append",
+                progress=progress,
+                before_commit=lambda session: _compare(copies, Snapshot(session)),
+            )
+    return CopyResult(
+        {copy.table.name: copy.sent.rows for copy in copies},
+        {copy.table.name: copy.sent.sha256 for copy in copies},
+    )
+
+
+@asynccontextmanager
+async def _opened(database: DatabaseManager | URL | str) -> AsyncIterator[DatabaseManager]:
+    """Lend a manager; one that was made for it is disposed at the end."""
+    if isinstance(database, DatabaseManager):
+        yield database
+        return
+    async with DatabaseManager(database) as db:
+        yield db
+
+
+async def _require_newest(view: Snapshot) -> None:
+    revision = await view.revision()
+    newest = next(one.revision for one in await migrations.history() if one.is_head)
+    if revision != newest:
+        msg = (
+            f"the source is at revision {revision or 'base'}, the newest is {newest}; "
+            "upgrade it first"
+        )
+        raise SchemaMismatchError(msg)
+
+
+async def _require_empty(db: DatabaseManager) -> None:
+    async with db.session(read_only=True) as session:
+        held = [
+            table.name
+            for table in all_tables()
+            if await session.scalar(select(exists().select_from(table)))
+        ]
+    if held:
+        msg = f"the target holds rows already, in {', '.join(held)}; copy into an empty database"
+        raise BackupError(msg)
+
+
+class _Read:
+    """What was read of a table, counted and hashed in a thread."""
+
+    def __init__(self, thread: WorkThread) -> None:
+        self.rows = 0
+        self._digest = hashlib.sha256()
+        self._thread = thread
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of all of it."""
+        return self._digest.hexdigest()
+
+    async def blocks(self, view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
+        """Yield the rows of a table as JSON Lines."""
+        async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as found:
+            async for block in found:
+                await self._thread.run(self._digest.update, block.content)
+                self.rows += block.rows
+                yield block.content
+
+
+class _TableCopy:
+    """One table on its way.
+
+    Attributes:
+        table: The table.
+        sent: What was read of it for the target.
+    """
+
+    def __init__(self, view: Snapshot, table: Table, total: int, thread: WorkThread) -> None:
+        self.table = table
+        self.sent = _Read(thread)
+        self._view = view
+        self._total = total
+        self._thread = thread
+
+    def source(self, dialect: Dialect) -> TableSource:
+        """Return the rows for the loader."""
+        return TableSource(self.table, lambda: self._open(dialect), self.table.name, self._total)
+
+    def _open(self, dialect: Dialect) -> AbstractAsyncContextManager[RowReader]:
+        self.sent = _Read(self._thread)  # where the loader looks for a row, it reads again
+        blocks = self.sent.blocks(self._view, self.table)
+        return read_json_lines(blocks, self.table, self.table.name, dialect)
+
+    async def difference(self, view: Snapshot) -> str | None:
+        """Return in words how the table in another database differs, None if it does not."""
+        found = _Read(self._thread)
+        async with aclosing(found.blocks(view, self.table)) as blocks:
+            async for _ in blocks:
+                pass
+        if found.rows != self.sent.rows:
+            return f"{self.table.name} has {found.rows} rows instead of {self.sent.rows}"
+        if found.sha256 != self.sent.sha256:
+            return f"{self.table.name} has other values"
+        return None
+
+
+async def _compare(copies: Sequence[_TableCopy], view: Snapshot) -> None:
+    """Refuse to commit what is not the same.
+
+    Raises:
+        BackupVerificationError: Tables differ; names them all.
+    """
+    found = [difference for copy in copies if (difference := await copy.difference(view))]
+    if found:
+        msg = f"the copy is not what was sent, and was undone: {'; '.join(found)}"
+        raise BackupVerificationError(msg)
