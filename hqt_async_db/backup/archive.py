@@ -22,6 +22,8 @@ from hqt_async_db.backup.threads import WorkThread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Table
+
     from hqt_async_db.backup.files import NewFile
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.backup.snapshot import Snapshot
@@ -94,6 +96,11 @@ class _Writer:
         self._zip.close()
         return self._sink.take()
 
+    def abandon(self) -> None:
+        """End what was begun, for nobody."""
+        self._member.close()
+        self._zip.close()
+
 
 async def write_archive(
     view: Snapshot,
@@ -112,19 +119,31 @@ async def write_archive(
     """
     writer, written = _Writer(), list[TableEntry]()
     async with WorkThread("archive") as thread:
-        for table in all_tables():
-            total = await view.count(table)
-            await thread.run(writer.begin, member_of(table.name))
-            rows = 0
-            query = TableQuery(table, tuple(table.columns))
-            async with aclosing(view.blocks(query, "jsonl")) as blocks:
-                async for block in blocks:
-                    await file.write(await thread.run(writer.write, block.content))
-                    rows += block.rows
-                    if progress is not None:
-                        progress(Progress(table.name, rows, total))
-            sha256 = await thread.run(writer.end)
-            written.append(TableEntry(table=table.name, rows=rows, sha256=sha256))
-        rest = await thread.run(writer.close, describe(tuple(written)))
+        try:
+            for table in all_tables():
+                written.append(await _write_table(view, table, file, (thread, writer), progress))
+            rest = await thread.run(writer.close, describe(tuple(written)))
+        except BaseException:
+            await thread.run(writer.abandon)
+            raise
     await file.write(rest[:-SEAL_BYTES])
     await file.write(SEAL + file.sha256.encode())
+
+
+async def _write_table(
+    view: Snapshot,
+    table: Table,
+    file: NewFile,
+    archive: tuple[WorkThread, _Writer],
+    progress: ProgressCallback | None,
+) -> TableEntry:
+    thread, writer = archive
+    rows, total = 0, await view.count(table)
+    await thread.run(writer.begin, member_of(table.name))
+    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
+        async for block in blocks:
+            await file.write(await thread.run(writer.write, block.content))
+            rows += block.rows
+            if progress is not None:
+                progress(Progress(table.name, rows, total))
+    return TableEntry(table=table.name, rows=rows, sha256=await thread.run(writer.end))

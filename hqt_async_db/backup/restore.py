@@ -18,7 +18,7 @@ from hqt_async_db.backup.contents import layout_of
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading import TableSource, load
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
-from hqt_async_db.backup.snapshot import TableQuery, snapshot
+from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.formats.rows import RowReader
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.backup.restoring import Restored
-    from hqt_async_db.backup.snapshot import Snapshot
     from hqt_async_db.connection.manager import DatabaseManager
 
 _PAGES: Final = 2000
@@ -121,7 +120,8 @@ async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
         SchemaMismatchError: It is not at the newest revision, and no file
             that is replaced as a whole.
     """
-    async with snapshot(db) as view:
+    async with db.session() as session:  # not a reader's, for whom there may be no file yet
+        view = Snapshot(session)
         layout = await layout_of(view)
         is_empty = not any([await view.count(table) for table in layout.tables])
     if layout.revision is None and not layout.tables:
