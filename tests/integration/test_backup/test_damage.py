@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hqt_async_db.backup.backups import BackupFormat
+
 TOOLS = postgresql_tools()
 
 pytestmark = pytest.mark.timeout(120)
@@ -98,7 +100,7 @@ async def test_every_changed_byte_of_a_dump_is_noticed(db: DatabaseManager, tmp_
 @pytest.mark.parametrize("form", ["native", "archive"])
 async def test_swapped_backups_are_noticed(db: DatabaseManager, tmp_path: Path, form: str) -> None:
     backup = DatabaseBackup(db)
-    kind = "native" if form == "native" else "archive"
+    kind: BackupFormat = "native" if form == "native" else "archive"
     first = await backup.backup_database(tmp_path, format=kind)
     await fill(db)
     second = await backup.backup_database(tmp_path, format=kind)
@@ -116,7 +118,6 @@ async def test_swapped_backups_are_noticed(db: DatabaseManager, tmp_path: Path, 
 
 def rebuilt(path: Path, members: dict[str, bytes]) -> None:
     """Write a zip file with these members and a seal that fits."""
-
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
