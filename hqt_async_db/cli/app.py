@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from hqt_async_db.cli import figures, schema
+from hqt_async_db.cli import backups, copying, exporting, figures, schema
 
 app = typer.Typer(
     name="hqt-db",
@@ -41,8 +42,23 @@ def main(
     del show_version  # its callback has ended the program
 
 
-for command in (schema.init, schema.upgrade):
-    app.command()(command)
-app.command(context_settings=schema.MINUS_IS_NO_OPTION)(schema.downgrade)
-for command in (schema.current, schema.history, schema.check, figures.stats, figures.health):
-    app.command()(command)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    schema.init,
+    schema.upgrade,
+    schema.downgrade,
+    schema.current,
+    schema.history,
+    schema.check,
+    backups.backup,
+    backups.verify,
+    backups.restore,
+    backups.prune,
+    exporting.export,
+    copying.copy,
+    figures.stats,
+    figures.health,
+)
+for _command in _COMMANDS:
+    # "-1" is a revision, one back, and no option.
+    _settings = {"ignore_unknown_options": True} if _command is schema.downgrade else None
+    app.command(name=_command.__name__.rstrip("_"), context_settings=_settings)(_command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hqt_async_db.backup.statistics import get_database_stats
+from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say, size
 from hqt_async_db.cli.running import run_with
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def stats(*, url: Url = None, as_json: AsJson = False) -> None:
     """Count the rows of every table, with their size and age."""
-    found = run_with(get_database_stats, url, as_json=as_json)
+    found = run_with(lambda db: DatabaseBackup(db).get_database_stats(), url, as_json=as_json)
     if as_json:
         print_json(found)
         return

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.manager import DatabaseManager
 
 _BASE = "base"
-# "-1" is a revision here, one back, and no option.
-MINUS_IS_NO_OPTION = {"ignore_unknown_options": True}
 
 
 def init(*, url: Url = None, as_json: AsJson = False) -> None:

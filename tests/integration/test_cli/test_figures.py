@@ -18,7 +18,7 @@ pytestmark = pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
 
 def test_stats_count_rows(hqt_db: Run, hqt_db_json: RunJson, database_url: str) -> None:
     hqt_db("init")
-    asyncio.run(_add_user(database_url))
+    asyncio.run(add_one_user(database_url))
     (users,) = (line for line in hqt_db("stats").splitlines() if " users " in line)
     assert users.split()[3] == "1"
     found = hqt_db_json("stats")
@@ -38,6 +38,6 @@ def test_a_database_without_the_schema_says_so(hqt_db: Run) -> None:
     assert "is the schema there?" in hqt_db("stats", code=1)
 
 
-async def _add_user(url: str) -> None:
+async def add_one_user(url: str, name: str = "trader") -> None:
     async with DatabaseManager(url) as db:
-        await add_user(db)
+        await add_user(db, name)

@@ -1,0 +1,128 @@
+"""The commands about backups: backup, verify, restore, prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hqt_async_db.backup import DatabaseBackup, prune_backups, verify_backup
+from hqt_async_db.backup.backups import BackupFormat
+from hqt_async_db.cli.options import AsJson, Url
+from hqt_async_db.cli.printing import print_json, print_table, say
+from hqt_async_db.cli.progress import bars
+from hqt_async_db.cli.running import run, run_with
+
+if TYPE_CHECKING:
+    from hqt_async_db.backup import RestoredBackup, VerifiedBackup
+    from hqt_async_db.connection.manager import DatabaseManager
+
+File = Annotated[Path, typer.Argument(help="The backup.")]
+ToolsDir = Annotated[
+    Path | None,
+    typer.Option(help="Where pg_dump and pg_restore are, if not on PATH or in HQT_PG_BIN."),
+]
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(help="Where to; made if it is missing.")],
+    *,
+    form: Annotated[
+        BackupFormat | None,
+        typer.Option(
+            "--format",
+            help="native (a SQLite file, a pg_dump) or archive (restorable into any database); "
+            "by default native where there is one.",
+        ),
+    ] = None,
+    tools_dir: ToolsDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a new backup, while others go on writing."""
+
+    async def work(db: DatabaseManager) -> Path:
+        return await DatabaseBackup(db).backup_database(
+            directory, format=form, tools_dir=tools_dir, progress=tell
+        )
+
+    with bars() as tell:
+        path = run_with(work, url, as_json=as_json)
+    if as_json:
+        print_json({"path": path})
+    else:
+        say(path)
+
+
+def verify(
+    path: File, *, tools_dir: ToolsDir = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Restore a backup into scratch and compare it; exit with 3 if it is damaged.
+
+    Only what pg_dump wrote needs a database, for its server.
+    """
+
+    async def work(db: DatabaseManager) -> VerifiedBackup:
+        return await verify_backup(path, db=db, tools_dir=tools_dir, progress=tell)
+
+    with bars() as tell:
+        if url is None:
+            alone = verify_backup(path, tools_dir=tools_dir, progress=tell)
+            found = run(alone, as_json=as_json)
+        else:
+            found = run_with(work, url, as_json=as_json, may_create=True)
+    if as_json:
+        print_json({"path": path, "tables": dict(found.rows), "restored_into": found.restored_into})
+        return
+    print_table(("table", "rows"), found.rows.items())
+    say(
+        f"{path} is whole: {sum(found.rows.values()):,} rows "
+        f"of {found.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def restore(
+    path: File,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it: what the database holds now is replaced.")
+    ] = False,
+    tools_dir: ToolsDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace what the database holds by a backup, once that is verified."""
+    if not yes:
+        hint = "a restore replaces everything in the database; add --yes if you mean it"
+        raise typer.BadParameter(hint, param_hint="--yes")
+
+    async def work(db: DatabaseManager) -> RestoredBackup:
+        return await DatabaseBackup(db).restore_database(
+            path, confirm=True, tools_dir=tools_dir, progress=tell
+        )
+
+    with bars() as tell:
+        found = run_with(work, url, as_json=as_json, may_create=True)
+    if as_json:
+        print_json({"path": path, "tables": dict(found.rows), "safety_backup": found.safety_backup})
+        return
+    say(f"{sum(found.rows.values()):,} rows restored from {path}")
+    if found.safety_backup is not None:
+        say(f"what was there before is in {found.safety_backup}")
+
+
+def prune(
+    directory: Annotated[Path, typer.Argument(help="Where the backups are.")],
+    *,
+    keep: Annotated[int, typer.Option(help="How many of the newest to keep.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Delete old backups; the newest verified one always stays."""
+    deleted = run(prune_backups(directory, keep), as_json=as_json)
+    if as_json:
+        print_json({"deleted": [str(path) for path in deleted]})
+        return
+    for path in deleted:
+        say(f"deleted {path}")
+    say(f"{len(deleted)} deleted, the newest {keep} kept")

@@ -1,0 +1,40 @@
+"""The command that moves to another database: copy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from hqt_async_db.backup.copying import copy_database
+from hqt_async_db.cli.options import AsJson, Url
+from hqt_async_db.cli.printing import print_json, print_table, say
+from hqt_async_db.cli.progress import bars
+from hqt_async_db.cli.running import run_with
+
+TARGET_VARIABLE = "HQT_TARGET_URL"
+
+
+def copy(
+    target: Annotated[
+        str,
+        typer.Argument(
+            envvar=TARGET_VARIABLE,
+            metavar="TARGET_URL",
+            help="An empty database of any kind. A URL with a password belongs into the "
+            "environment.",
+        ),
+    ],
+    *,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy all rows into an empty database of any kind, and compare the two."""
+    with bars() as tell:
+        result = run_with(lambda db: copy_database(db, target, progress=tell), url, as_json=as_json)
+    if as_json:
+        print_json({**asdict(result), "total_rows": result.total_rows})
+        return
+    print_table(("table", "rows"), result.tables.items())
+    say(f"{result.total_rows:,} rows copied; both databases hold the same")

@@ -1,0 +1,94 @@
+"""The command that writes files of rows: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.export import FileFormat
+from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
+from hqt_async_db.backup.tables import columns_named, table_named
+from hqt_async_db.cli.files import FORMAT_HELP, format_of, tell_rows
+from hqt_async_db.cli.options import AsJson, Url
+from hqt_async_db.cli.progress import bars
+from hqt_async_db.cli.running import run_with
+from hqt_async_db.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Dialect
+
+    from hqt_async_db.connection.manager import DatabaseManager
+
+
+def export(  # noqa: PLR0913 - every option by its name
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A directory for all tables; with --table a file such as users.csv.gz."
+        ),
+    ],
+    *,
+    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these columns of it, as id,username.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only its rows with column=value; nothing is NULL. Repeatable."),
+    ] = None,
+    form: Annotated[FileFormat | None, typer.Option("--format", help=FORMAT_HELP)] = None,
+    compression: Annotated[
+        str | None, typer.Option(help="gzip or zstd; of a file its name tells.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one table, or all of one moment, to files with a manifest."""
+    if table is None:
+        if columns or where:
+            hint = "--columns and --where need --table"
+            raise typer.BadParameter(hint, param_hint="--table")
+
+        async def work(db: DatabaseManager) -> dict[str, int]:
+            return await DatabaseBackup(db).export_all_tables(
+                path, form or "json", compression=compression, progress=tell
+            )
+
+    else:
+        if compression:
+            hint = "the name of the file tells, such as users.csv.gz"
+            raise typer.BadParameter(hint, param_hint="--compression")
+        name, chosen = table, None if columns is None else columns.split(",")
+        verb = f"export_table_to_{format_of(path, form)}"
+
+        async def work(db: DatabaseManager) -> dict[str, int]:
+            filters = _filters(name, where or (), db.engine.dialect)
+            write = getattr(DatabaseBackup(db), verb)
+            return {name: await write(name, path, columns=chosen, progress=tell, **filters)}
+
+    with bars() as tell:
+        rows = run_with(work, url, as_json=as_json)
+    tell_rows(rows, "exported to", path, as_json=as_json)
+
+
+def _filters(table: str, conditions: Iterable[str], dialect: Dialect) -> dict[str, Any]:
+    """Return the values that ``column=value`` asks for.
+
+    Raises:
+        InvalidInputError: A column is unknown, or a value does not fit it.
+    """
+    filters = {}
+    for condition in conditions:
+        name, _, written = condition.partition("=")
+        (column,) = columns_named(table_named(table), [name])
+        try:
+            (filters[name],) = Decoder(column, dialect, "csv").decode([written or None])
+        except UnfitValueError as unfit:
+            msg = f"--where {name}: {unfit.reason}"
+            raise InvalidInputError(msg, field=name) from None
+    return filters

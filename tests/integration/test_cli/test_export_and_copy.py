@@ -1,0 +1,96 @@
+"""export and copy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.test_cli.conftest import invoke
+from tests.integration.test_cli.test_figures import add_one_user
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.test_cli.conftest import Run, RunJson
+
+pytestmark = pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+
+
+@pytest.fixture
+def users(hqt_db: Run, database_url: str) -> None:
+    """Two users in the test's database."""
+    hqt_db("init")
+    for name in ("trader", "Händler, der"):
+        asyncio.run(add_one_user(database_url, name))
+
+
+@pytest.mark.usefixtures("users")
+def test_a_table_is_exported_as_the_name_of_the_file_tells(hqt_db: Run, tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    assert hqt_db("export", path, "--table", "users", "--columns", "id,username") == (
+        f"2 rows exported to {path}\n"
+    )
+    assert path.read_text() == 'id,username\n1,trader\n2,"Händler, der"\n'
+
+
+@pytest.mark.usefixtures("users")
+def test_conditions_have_the_type_of_their_column(hqt_db_json: RunJson, tmp_path: Path) -> None:
+    path = tmp_path / "users.jsonl"
+    for conditions, rows in (
+        (("id=2", "is_active=true", "full_name="), 1),
+        (("username=Händler, der",), 1),
+        (("username=handler",), 0),
+        (("created_at=2024-01-01",), 0),
+    ):
+        options = [part for condition in conditions for part in ("--where", condition)]
+        told = hqt_db_json("export", path, "--table", "users", *options)
+        assert told == {"path": str(path), "tables": {"users": rows}, "total_rows": rows}
+        assert len(path.read_text().splitlines()) == rows
+
+
+@pytest.mark.usefixtures("users")
+def test_all_tables_are_exported_to_a_directory(hqt_db: Run, tmp_path: Path) -> None:
+    told = hqt_db("export", tmp_path / "all", "--format", "jsonl", "--compression", "gzip")
+    assert told.endswith(f"2 rows exported to {tmp_path / 'all'}\n")
+    assert (tmp_path / "all" / "users.jsonl.gz").exists()
+    assert (tmp_path / "all" / "manifest.json").exists()
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("users.txt", "--table", "users"), "--format"),
+        (("users.csv", "--table", "nowhere"), "nowhere"),
+        (("users.csv", "--table", "users", "--columns", "id,nothing"), "nothing"),
+        (("users.csv", "--table", "users", "--where", "id=first"), "--where id"),
+        (("users.csv", "--table", "users", "--compression", "gzip"), "users.csv.gz"),
+        (("all", "--columns", "id"), "--table"),
+        (("all", "--format", "xml"), "xml"),
+    ],
+)
+def test_what_cannot_be_exported_is_wrong_use(
+    hqt_db: Run, tmp_path: Path, arguments: tuple[str, ...], names: str
+) -> None:
+    name, *options = arguments
+    assert names in hqt_db("export", tmp_path / name, *options, code=2)
+    assert list(tmp_path.glob("[!.]*.csv")) == []
+
+
+@pytest.mark.usefixtures("users")
+def test_a_database_is_copied_once(hqt_db: Run, hqt_db_json: RunJson, tmp_path: Path) -> None:
+    target = f"sqlite:///{tmp_path}/copy.db"
+    assert "2 rows copied" in hqt_db("copy", target)
+    assert "holds rows already, in users" in hqt_db("copy", target, code=1)
+    assert hqt_db_json("copy", f"{target}.json")["tables"]["users"] == 2
+    counted = json.loads(invoke("stats", "--json", url=target).stdout)
+    assert counted["tables"]["users"] == 2
+
+
+@pytest.mark.usefixtures("users")
+def test_the_secret_of_a_target_is_not_shown(hqt_db: Run) -> None:
+    complaint = hqt_db("copy", "postgresql://demo:planted@127.0.0.1:1/hqt", code=1)
+    assert "planted" not in complaint
