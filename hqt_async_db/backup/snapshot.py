@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
 from hqt_async_db.backup.formats.encode import Encoder
-from hqt_async_db.connection.executors.session_stream import session_pieces
-from hqt_async_db.connection.pacing import in_pieces
+from hqt_async_db.backup.reading.any_rows import any_blocks
+from hqt_async_db.backup.reading.postgresql_copy import copied_blocks, copy_sql
+from hqt_async_db.backup.reading.query import Block, TableQuery
+from hqt_async_db.backup.reading.sqlite_rows import sqlite_blocks, sqlite_sql
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.migrations.schema import read_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from sqlalchemy import Column, ColumnElement, Select, Table
+    from sqlalchemy import ColumnElement, Table
 
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.connection.manager import DatabaseManager
     from hqt_async_db.connection.sessions.session import Session
 
-BLOCK_BYTES: Final = 131_072
-
-
-class TableQuery(NamedTuple):
-    """Which rows and columns of a table, always in the order of its key."""
-
-    table: Table
-    columns: tuple[Column[Any], ...]
-    criteria: Sequence[ColumnElement[bool]] = ()
-
-    def select(self) -> Select[Any]:
-        """Return the SELECT."""
-        statement = select(*self.columns).where(*self.criteria)
-        return statement.select_from(self.table).order_by(*self.table.primary_key.columns)
-
-
-class Block(NamedTuple):
-    """Canonical text of whole rows, without a header or brackets.
-
-    Attributes:
-        content: The lines.
-        rows: How many rows they are.
-    """
-
-    content: bytes
-    rows: int
+__all__ = ["Block", "Snapshot", "TableQuery", "snapshot"]
 
 
 class Snapshot:
@@ -75,32 +52,30 @@ class Snapshot:
         with translated():
             return (await connection.run_sync(read_state)).revision
 
-    async def blocks(self, query: TableQuery, form: Format) -> AsyncGenerator[Block, None]:
-        """Yield the rows as canonical text, in blocks of 100 KB and more.
+    def blocks(
+        self, query: TableQuery, form: Format, *, formula_guard: bool = False
+    ) -> AsyncGenerator[Block, None]:
+        """Return the rows as canonical text, in blocks of some hundred KB.
 
-        Leave it early only with :func:`contextlib.aclosing`, which closes the
-        cursor before anything else uses the session.
+        Leave it early only with :func:`contextlib.aclosing`; on PostgreSQL the
+        snapshot is then over.
 
         Args:
             query: Which rows and columns.
             form: ``jsonl`` or ``csv``.
+            formula_guard: Mark text that a spreadsheet would take for a
+                formula.
 
         Raises:
             InvalidInputError: A column's type has no canonical text.
         """
-        encoder = Encoder(query.columns, form)
-        async with session_pieces(
-            self.session, query.select(), None, entities=False, owns_session=False
-        ) as pieces:
-            content, rows = [], 0
-            while piece := await pieces.next():
-                content += await in_pieces(lambda some: [encoder.rows(some)], piece)
-                rows += len(piece)
-                if sum(map(len, content)) >= BLOCK_BYTES:
-                    yield Block(b"".join(content), rows)
-                    content, rows = [], 0
-            if rows:
-                yield Block(b"".join(content), rows)
+        encoder = Encoder(query.columns, form, formula_guard=formula_guard)
+        if not formula_guard:
+            if (sql := copy_sql(self.session, query, form)) is not None:
+                return copied_blocks(self.session, sql, form)
+            if (sql := sqlite_sql(self.session, query, form)) is not None:
+                return sqlite_blocks(self.session, sql, query, form)
+        return any_blocks(self.session, query, encoder)
 
 
 @asynccontextmanager

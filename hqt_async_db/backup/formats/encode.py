@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Format = Literal["jsonl", "csv"]
 
 _QUOTED: Final = re.compile(r'[",\r\n]')
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "'")
 _NOT_FINITE: Final = {"NaN", "Infinity", "-Infinity"}
 _WITHOUT_FRACTION: Final = 19  # characters of 2024-01-01 10:00:00
 
@@ -47,14 +48,22 @@ class Encoder:
     Args:
         columns: The columns, in the order of the values.
         form: ``jsonl`` or ``csv``.
+        formula_guard: Mark text in CSV that a spreadsheet would take for a
+            formula with a ``'`` before it, and text that begins with one.
 
     Raises:
         InvalidInputError: A column has a type of somebody else's making that
             has no canonical text.
     """
 
-    def __init__(self, columns: Sequence[Column[Any]], form: Format) -> None:
-        self._encodes = [encoder_of(column, form) for column in columns]
+    def __init__(
+        self, columns: Sequence[Column[Any]], form: Format, *, formula_guard: bool = False
+    ) -> None:
+        encodes = [encoder_of(column, form) for column in columns]
+        is_guarded = formula_guard and form == "csv"
+        self._encodes = [
+            _guarded_text if is_guarded and encode is csv_text else encode for encode in encodes
+        ]
         self._null = "null" if form == "jsonl" else ""
         self._row = _json_row(columns) if form == "jsonl" else ",".join(["%s"] * len(columns))
         # A lone \. ends the input of a PostgreSQL older than 18.
@@ -115,6 +124,10 @@ def csv_text(text: str) -> str:
     if text and not _QUOTED.search(text):
         return text
     return '"' + text.replace('"', '""') + '"'
+
+
+def _guarded_text(text: str) -> str:
+    return csv_text(f"'{text}" if text.startswith(_FORMULA) else text)
 
 
 def _json_double(number: float) -> str:

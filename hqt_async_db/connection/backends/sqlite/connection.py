@@ -6,8 +6,9 @@ close. A transaction begins where it is needed, not before.
 
 from __future__ import annotations
 
+import functools
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.backends.sqlite.gate import WriteGate
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 
+T = TypeVar("T")
+
 READ_COMMITTED: Final = "READ COMMITTED"
 SERIALIZABLE: Final = "SERIALIZABLE"
 REPEATABLE_READ: Final = "REPEATABLE READ"
@@ -55,6 +58,14 @@ class Stream:
     async def fetch(self, size: int) -> Sequence[Any]:
         """Return the next rows, at most ``size``, none at the end; one hop."""
         return await self._connection.fetch_directly(self._call, size)
+
+    async def work(self, make: Callable[[Callable[[int], Sequence[Any]]], T]) -> T | None:
+        """Call ``make(fetch)`` on the connection's thread, in one hop.
+
+        Returns:
+            What it returned; None once all rows were read.
+        """
+        return await self._connection.work_directly(self._call, make)
 
 
 class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
@@ -172,17 +183,28 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
 
     async def fetch_directly(self, stream: Call, size: int) -> Sequence[Any]:
         """Do as :meth:`fetch` does, for whoever can await."""
+        return await self.work_directly(stream, lambda fetch: fetch(size)) or []
+
+    async def work_directly(
+        self, stream: Call, make: Callable[[Callable[[int], Sequence[Any]]], T]
+    ) -> T | None:
+        """Have the thread fetch rows of a stream and make something of them.
+
+        Raises:
+            StatementFailedError: The transaction ended before the stream.
+        """
         if stream.was_cut_off:
             msg = "the transaction of this stream has ended; read a stream to its end before"
             raise StatementFailedError(msg)
         if not stream.is_open:
-            return []
-        rows: Sequence[Any] = await self._thread.hop(
-            stream.fetch, size, timeout_s=self.statement_timeout_s
+            return None
+        made: T = await self._thread.hop(
+            lambda job: make(functools.partial(stream.fetch, job)),
+            timeout_s=self.statement_timeout_s,
         )
         if not stream.is_open:
             self.streams.discard(stream)
-        return rows
+        return made
 
     def close_stream(self, stream: Call) -> None:
         """Close a stream, in one hop if it has rows left."""

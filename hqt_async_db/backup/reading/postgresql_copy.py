@@ -1,0 +1,163 @@
+"""Rows of PostgreSQL, which writes them itself: COPY."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Text, case, cast, func, literal_column, null, select
+
+from hqt_async_db.backup.reading.query import BLOCK_BYTES, Block, TableQuery, literal_sql
+from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.read_only import OWN_STATEMENT
+from hqt_async_db.connection.translation.translate import translated
+from hqt_async_db.models.types import (
+    Double,
+    ExactText,
+    Flag,
+    Int32,
+    Int64,
+    Money,
+    RowId,
+    UtcDateTime,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from sqlalchemy import Column, ColumnElement, Select
+
+    from hqt_async_db.backup.formats.encode import Format
+    from hqt_async_db.connection.sessions.session import Session
+
+_PLAIN: Final = (RowId, Int32, Int64, Double, ExactText, UtcDateTime, Money, Flag)
+# What the server may be configured to differ in. A COPY of millions of rows is
+# one statement, whose time limit would be one for the whole of it.
+_SETTINGS: Final = {
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+}
+# Characters that JSON escapes, so that CSV has no reason to quote it.
+_UNUSED: Final = {"delimiter": "\x01", "quote": "\x02"}
+_AHEAD: Final = 2
+
+
+def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
+    """Return the SELECT for :func:`copied_blocks`, None where the way is closed."""
+    dialect = session.get_bind().dialect
+    if dialect.driver != "asyncpg":
+        return None
+    if not all(isinstance(column.type, _PLAIN) for column in query.columns):
+        return None  # JSON is stored with its keys in any order
+    written = [_written(column, form).label(column.name) for column in query.columns]
+    rows = query.select(written)
+    return literal_sql(_as_json(rows) if form == "jsonl" else rows, dialect)
+
+
+def _as_json(rows: Select[Any]) -> Select[Any]:
+    return select(func.row_to_json(literal_column("t"))).select_from(rows.subquery("t"))
+
+
+def _written(column: Column[Any], form: Format) -> ColumnElement[Any]:
+    """Return the column as PostgreSQL is to write it."""
+    if isinstance(column.type, UtcDateTime):
+        return _within_python(column)
+    if isinstance(column.type, Money) and form == "jsonl":
+        return cast(column, Text)
+    if isinstance(column.type, Flag) and form == "csv":
+        return cast(column, Text)
+    return column
+
+
+def _within_python(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a time; Python's first and last are stored as infinite."""
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    moment: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{last.isoformat()}'")
+    before: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{first.isoformat()}'")
+    return case(
+        (func.isfinite(column), column),
+        (column > moment, moment),
+        (column < before, before),
+        else_=null(),
+    )
+
+
+async def copied_blocks(session: Session, sql: str, form: Format) -> AsyncGenerator[Block, None]:
+    """Yield the rows; left early, the transaction and its connection end."""
+    copy = _Copy(session)
+    await copy.start(sql, form)
+    count = 0
+    try:
+        async for content in copy.contents():
+            certain = form == "jsonl" or b'"' not in content
+            rows = content.count(b"\n") if certain else 0
+            count += rows
+            yield Block(content, rows)
+    except BaseException:
+        await copy.abandon()
+        raise
+    if copy.total > count:
+        yield Block(b"", copy.total - count)
+
+
+class _Copy:
+    """A COPY that is read as it is received, a few pieces ahead at most.
+
+    Attributes:
+        total: Rows in all, once it has ended.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.total = 0
+        self._session = session
+        self._received: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_AHEAD)
+        self._copying: asyncio.Task[str] | None = None
+
+    async def start(self, sql: str, form: Format) -> None:
+        """Send it, after settings for the transaction."""
+        calls = ", ".join(
+            f"set_config('{key}', '{value}', true)" for key, value in _SETTINGS.items()
+        )
+        connection = await self._session.connection()
+        with translated():
+            await connection.exec_driver_sql(f"SELECT {calls}", execution_options=OWN_STATEMENT)
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        options = {"format": "csv", **(_UNUSED if form == "jsonl" else {})}
+        copying = driver.copy_from_query(sql, output=self._receive, **options)
+        self._copying = tasks.start(copying, name="hqt_async_db copy")
+        self._copying.add_done_callback(lambda _: self._received.put_nowait(None))
+
+    async def _receive(self, content: bytes) -> None:
+        await self._room.acquire()
+        self._received.put_nowait(content)
+
+    async def contents(self) -> AsyncGenerator[bytes, None]:
+        """Yield whole lines, some hundred KB at a time."""
+        pieces: list[bytes] = []
+        size = 0
+        while (piece := await self._received.get()) is not None:
+            self._room.release()
+            pieces.append(piece)
+            size += len(piece)
+            if size >= BLOCK_BYTES:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+        if self._copying is not None:
+            with translated():
+                self.total = int(self._copying.result().split()[-1])
+        if pieces:
+            yield b"".join(pieces)
+
+    async def abandon(self) -> None:
+        """Stop it, and close the connection that is in the middle of it."""
+        if self._copying is None:
+            return
+        if not self._copying.done():
+            self._copying.cancel()
+            await tasks.wait(self._copying, None)
+        tasks.retrieve(self._copying)
+        await self._session.invalidate()
