@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hqt_async_db.backup import backups, export, restore, statistics, verify
+from hqt_async_db.backup import backups, export, imports, restore, statistics, verify
+from hqt_async_db.backup.imports import ImportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -210,6 +211,156 @@ class DatabaseBackup:
         return await export.export_all_tables(
             self._db, directory, format, compression=compression, progress=progress
         )
+
+    async def import_table_from_json(  # noqa: PLR0913 - keyword-only options of an import
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        replace: bool = False,
+        upsert: bool = False,
+        require_manifest: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> int:
+        """Read the rows of a table from a JSON array of objects, all or none.
+
+        Every object has the keys of the first, each the name of a column. A
+        column that is missing gets its default. Rows are checked as they are
+        read, and constraints before anything is committed. A manifest beside
+        the file is compared with it before. On SQLite the rows wait in a
+        temporary file, so that other writers wait for the last step only.
+
+        Args:
+            table: Name of the table.
+            path: The file; ``.gz`` and ``.zst`` are decompressed.
+            replace: Update the rows whose primary key the file has, and
+                delete the others; refused where one of those is referenced.
+            upsert: Update the rows whose primary key the file has.
+            require_manifest: Refuse a file without a manifest.
+            progress: Called now and then, and at the end.
+
+        Returns:
+            The number of rows read.
+
+        Raises:
+            ImportDataError: The file, or a row of it, does not fit; names the
+                row, counted from 1, and the column. Nothing was written.
+            BackupVerificationError: The file is not what its manifest says.
+            InvalidInputError: There is no such table.
+            ConfigurationError: An extra is not installed.
+        """
+        options = ImportOptions(
+            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        )
+        return await imports.import_table(self._db, table, path, "json", options)
+
+    async def import_table_from_jsonl(  # noqa: PLR0913 - as above
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        replace: bool = False,
+        upsert: bool = False,
+        require_manifest: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> int:
+        """Read the rows of a table from JSON Lines, one object a line.
+
+        What else is as for :meth:`import_table_from_json`.
+        """
+        options = ImportOptions(
+            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        )
+        return await imports.import_table(self._db, table, path, "jsonl", options)
+
+    async def import_table_from_csv(  # noqa: PLR0913 - as above
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        replace: bool = False,
+        upsert: bool = False,
+        require_manifest: bool = False,
+        formula_guard: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> int:
+        """Read the rows of a table from CSV in UTF-8 whose header names columns.
+
+        A field that is empty is NULL, one that is ``""`` the empty text. Times
+        are ISO 8601, in UTC where they have no zone. The first row after the
+        header is row 1. What else is as for :meth:`import_table_from_json`.
+
+        Args:
+            table: Name of the table.
+            path: The file.
+            replace: As there.
+            upsert: As there.
+            require_manifest: As there.
+            formula_guard: Take the apostrophe off that text begins with.
+            progress: As there.
+        """
+        options = ImportOptions(
+            replace=replace,
+            upsert=upsert,
+            require_manifest=require_manifest,
+            formula_guard=formula_guard,
+            progress=progress,
+        )
+        return await imports.import_table(self._db, table, path, "csv", options)
+
+    async def import_table_from_parquet(  # noqa: PLR0913 - as above
+        self,
+        table: str,
+        path: AnyPath,
+        /,
+        *,
+        replace: bool = False,
+        upsert: bool = False,
+        require_manifest: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> int:
+        """Read the rows of a table from Parquet; needs the extra ``parquet``.
+
+        What else is as for :meth:`import_table_from_json`.
+        """
+        options = ImportOptions(
+            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        )
+        return await imports.import_table(self._db, table, path, "parquet", options)
+
+    async def import_all_tables(  # noqa: PLR0913 - as above
+        self,
+        directory: AnyPath,
+        format: FileFormat | None = None,  # noqa: A002 - the name it has in exports
+        *,
+        replace: bool = False,
+        upsert: bool = False,
+        require_manifest: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> dict[str, int]:
+        """Read every table that has a file in a directory, in one transaction.
+
+        The order of the files does not matter; one that is a symbolic link is
+        refused. What else is as for :meth:`import_table_from_json`.
+
+        Args:
+            directory: Where the files are, named ``<table>.<format>``.
+            format: ``json``, ``jsonl``, ``csv`` or ``parquet``; None for any.
+            replace: As there, for the tables that have a file.
+            upsert: As there.
+            require_manifest: As there.
+            progress: As there.
+
+        Returns:
+            The number of rows by table.
+        """
+        options = ImportOptions(
+            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        )
+        return await imports.import_all_tables(self._db, directory, format, options)
 
     async def get_database_stats(self) -> dict[str, Any]:
         """Return how many rows there are, how large they are and from when.

@@ -7,14 +7,14 @@ import hashlib
 import os
 import secrets
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hqt_async_db.backup.threads import WorkThread
-from hqt_async_db.errors import BackupError, StorageFullError
+from hqt_async_db.errors import BackupError, InvalidInputError, StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
@@ -125,6 +125,19 @@ async def new_file(
         except BaseException:
             await thread.run(file.discard)
             raise
+
+
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """Return a path to be used.
+
+    Raises:
+        InvalidInputError: The system would not take it for one.
+    """
+    name = os.fspath(path)
+    if "\0" in name:
+        msg = "a path contains no NUL character"
+        raise InvalidInputError(msg, field="path")
+    return Path(name)
 
 
 def publish(partial: Path, path: Path, *, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from hqt_async_db.backup.formats.rows import MAX_ROW_BYTES, PIECE_ROWS
+from hqt_async_db.backup.formats.rows import BOM, MAX_ROW_BYTES, PIECE_ROWS
 from hqt_async_db.models.types import Money
 from hqt_async_db.models.types.json_values import UnfitJsonError, parse
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _KEY: Final = re.compile(rb'"\s*:')
 # orjson takes one beyond 64 bits for a double.
 _LONG_INTEGER: Final = re.compile(rb"(?<![.\d])\d{19,}(?![.\deE])")
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class JsonObjects:
@@ -115,7 +114,7 @@ class JsonLines:
         Raises:
             ImportDataError: A row does not fit.
         """
-        if self._is_first and block.startswith(_BOM):
+        if self._is_first and block.startswith(BOM):
             self._source.refuse("begins with a byte order mark; save it as plain UTF-8")
         self._is_first = False
         complete, feed, rest = block.rpartition(b"\n")

@@ -20,6 +20,8 @@ PIECE_ROWS: Final = 250
 # No text of a table comes near it; a file without a line feed must not fill the memory.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
+BOM: Final = b"\xef\xbb\xbf"
+
 
 class Batch(NamedTuple):
     """Some rows, column by column, as Python values that their columns hold.

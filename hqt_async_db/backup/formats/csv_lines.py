@@ -1,0 +1,164 @@
+"""CSV to rows: a header, then as many fields a row; NULL is nothing, ``""`` is the empty text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from hqt_async_db.backup.formats.from_csv import QUOTED_EMPTY
+from hqt_async_db.backup.formats.rows import BOM, MAX_ROW_BYTES, PIECE_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hqt_async_db.backup.formats.rows import Batch, Source
+
+_FIELD: Final = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|\Z)')
+
+
+class CsvLines:
+    """Tells records apart, whatever the blocks that they come in."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._names: tuple[str, ...] = ()
+        self._rest: list[bytes] = []
+        self._is_first = True
+        # Lines of a record with a line feed between quotes.
+        self._open: list[str] = []
+        self._open_size = 0
+        self._is_after_blank = False
+
+    def feed(self, block: bytes) -> list[Batch]:
+        """Return the rows that are complete with this block.
+
+        Raises:
+            ImportDataError: A row does not fit.
+        """
+        if self._is_first and block.startswith(BOM):
+            self._source.refuse("begins with a byte order mark; save it as plain UTF-8")
+        self._is_first = False
+        complete, feed, rest = block.rpartition(b"\n")
+        if not feed:
+            self._rest.append(rest)
+            self._limit(sum(map(len, self._rest)))
+            return []
+        content = b"".join([*self._rest, complete])
+        self._rest = [rest]
+        return self._batches(content)
+
+    def end(self) -> list[Batch]:
+        """Return what is left when there is no further block."""
+        content, self._rest = b"".join(self._rest), []
+        batches = self._batches(content) if content else []
+        if self._open:
+            self._refuse("ends between quotes")
+        if not self._names:
+            self._source.refuse("has no header")
+        return batches
+
+    def _batches(self, content: bytes) -> list[Batch]:
+        if not self._names:
+            head, feed, content = content.partition(b"\n")
+            self._start(self._text(head).removesuffix("\r"))
+            if not feed:
+                return []
+        batches = []
+        for lines in _pieces(self._text(content).split("\n")):
+            self._source.breaks.take()
+            rows = self._rows(lines)
+            if rows:
+                self._refuse_uneven(rows)
+                batches.append(self._source.batch(list(zip(*rows, strict=True))))
+        return batches
+
+    def _start(self, head: str) -> None:
+        names = self._fields(head, 0)
+        self._source.start(names)
+        self._names = tuple(names)
+
+    def _text(self, content: bytes) -> str:
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            before = content[: error.start]
+            line = before.rpartition(b"\n")[2]
+            field = line.count(b",")
+            name = self._names[field] if field < len(self._names) and b'"' not in line else None
+            self._refuse("is not valid UTF-8", before.count(b"\n"), name)
+        if "\0" in text:
+            self._refuse("contains a NUL character", text.partition("\0")[0].count("\n"))
+        return text
+
+    def _rows(self, lines: Sequence[str]) -> list[list[str]]:
+        together = "".join(lines)
+        is_plain = '"' not in together and "\r" not in together and "" not in lines
+        if is_plain and not self._open and not self._is_after_blank:
+            return [line.split(",") for line in lines]
+        rows: list[list[str]] = []
+        for line in lines:
+            self._source.breaks.take()
+            record = self._record(line, len(rows))
+            if record is not None:
+                rows.append(record)
+        return rows
+
+    def _record(self, line: str, index: int) -> list[str] | None:
+        """Return the fields of the record that ends with a line, None if none does."""
+        if self._open or line.count('"') % 2:
+            self._open.append(line)
+            self._open_size += len(line)
+            self._limit(self._open_size)
+            if len(self._open) == 1 or line.count('"') % 2 == 0:
+                return None
+            line = "\n".join(self._open)
+            self._open, self._open_size = [], 0
+        line = line.removesuffix("\r")
+        if not line and len(self._names) != 1:
+            self._is_after_blank = True
+            return None
+        if self._is_after_blank:
+            self._refuse("comes after an empty line", index)
+        return line.split(",") if '"' not in line else self._fields(line, index)
+
+    def _fields(self, record: str, index: int) -> list[str]:
+        fields: list[str] = []
+        end, separator = 0, ","
+        while separator:
+            found = _FIELD.match(record, end)
+            if found is None:
+                name = self._names[len(fields)] if len(fields) < len(self._names) else None
+                self._refuse("has a quote where none may be", index, name)
+            quoted, plain, separator = found.groups()
+            if quoted is None:
+                fields.append(plain)
+            else:
+                fields.append(quoted.replace('""', '"') or QUOTED_EMPTY)
+            end = found.end()
+        return fields
+
+    def _refuse_uneven(self, rows: Sequence[Sequence[str]]) -> None:
+        width = len(self._names)
+        if set(map(len, rows)) == {width}:
+            return
+        index = next(index for index, row in enumerate(rows) if len(row) != width)
+        count = len(rows[index])
+        name = self._names[count] if count < width else None
+        self._source.refuse(
+            f"has {count} fields, the header {width}",
+            row=self._source.next_row + index,
+            column=name,
+        )
+
+    def _limit(self, size: int) -> None:
+        if size > MAX_ROW_BYTES:
+            self._refuse(f"is longer than {MAX_ROW_BYTES} bytes; is a quote left open?")
+
+    def _refuse(self, reason: str, index: int = 0, name: str | None = None) -> NoReturn:
+        """Refuse the row that is so many after the next one, or the header."""
+        row = self._source.next_row + index if self._names else None
+        self._source.refuse(reason, row=row, column=name)
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (lines[start : start + PIECE_ROWS] for start in range(0, len(lines), PIECE_ROWS))

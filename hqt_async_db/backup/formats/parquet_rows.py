@@ -1,0 +1,113 @@
+"""Parquet to rows, some of a row group at a time."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.backup.formats.parquet import load_arrow
+from hqt_async_db.backup.formats.rows import PIECE_ROWS
+from hqt_async_db.backup.formats.unpacking import open_file
+from hqt_async_db.backup.threads import WorkThread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from sqlalchemy import Column
+
+    from hqt_async_db.backup.formats.rows import Batch, Source
+
+# Arrow reads a column of a group as a whole.
+_MOST_GROUP_BYTES: Final = 512 * 1024 * 1024
+
+
+class ParquetReader:
+    """The rows of a Parquet file; see :class:`RowReader`."""
+
+    def __init__(self, source: Source, thread: WorkThread) -> None:
+        self._source = source
+        self._thread = thread
+        self._file: Any = None
+        self._parquet: Any = None
+        self._batches: Any = None
+
+    @property
+    def columns(self) -> tuple[Column[Any], ...]:
+        """Return the columns."""
+        return self._source.columns
+
+    async def __aiter__(self) -> AsyncIterator[Batch]:
+        """Yield the rows."""
+        while (batch := await self._thread.run(self._next)) is not None:
+            yield batch
+
+    def open(self, path: Path, *, follows_links: bool) -> None:
+        """Open the file; for the thread, as are the two below."""
+        load_arrow()
+        from pyarrow import parquet  # noqa: PLC0415 - an extra
+
+        self._file = open_file(path, follows_links=follows_links)
+        self._parquet = self._read(lambda: parquet.ParquetFile(self._file, pre_buffer=False))
+        metadata = self._parquet.metadata
+        for index in range(metadata.num_row_groups):
+            if metadata.row_group(index).total_byte_size > _MOST_GROUP_BYTES:
+                self._source.refuse(f"has a row group of more than {_MOST_GROUP_BYTES} bytes")
+        self._source.start(self._parquet.schema_arrow.names)
+        self._batches = self._parquet.iter_batches(PIECE_ROWS, use_threads=False)
+
+    def _next(self) -> Batch | None:
+        self._source.breaks.take()
+        rows = self._read(lambda: next(self._batches, None))
+        if rows is None:
+            return None
+        return self._source.batch([_values(column) for column in rows.columns])
+
+    def _read(self, read: Any) -> Any:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+
+        try:
+            return read()
+        except (pa.ArrowException, OSError):
+            failed = True
+        if failed:
+            self._source.refuse("is no Parquet file, or damaged", row=None)
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _values(column: Any) -> Any:
+    """Return Python's values, times without their zone, which is UTC in Arrow."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us"), safe=False)
+    return column.to_pylist()
+
+
+@asynccontextmanager
+async def read_parquet(
+    path: Path, source: Source, *, follows_links: bool
+) -> AsyncIterator[ParquetReader]:
+    """Lend the rows of a Parquet file.
+
+    Args:
+        path: The file.
+        source: What it is.
+        follows_links: Whether it may be a symbolic link.
+
+    Raises:
+        ImportDataError: It is no Parquet file, or has other columns.
+        ConfigurationError: The extra is not installed.
+    """
+    async with WorkThread("parquet") as thread:
+        reader = ParquetReader(source, thread)
+        try:
+            await thread.run(reader.open, path, follows_links=follows_links)
+            yield reader
+        finally:
+            await thread.run(reader.close)
