@@ -18,6 +18,7 @@ from hqt_async_db.backup.contents import layout_of
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading import TableSource, load
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
+from hqt_async_db.backup.scratch import SCRATCH_FILE
 from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread
@@ -107,7 +108,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             return await _from_scratch(db, found, progress)
         await found.db.dispose()
         safety = await _back_up(db, path)
-        scratch = found.directory / "scratch.db"
+        scratch = found.directory / SCRATCH_FILE
         await _overwrite(scratch, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(path, safety, rows)

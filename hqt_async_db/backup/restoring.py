@@ -13,9 +13,15 @@ from hqt_async_db.backup.contents import compare, entries_of, layout_of
 from hqt_async_db.backup.loading import load
 from hqt_async_db.backup.pg_dump import refuse_foreign_entries, restore_dump, server_version
 from hqt_async_db.backup.pg_tools import find_tools
-from hqt_async_db.backup.scratch import scratch_database, scratch_directory, scratch_file
+from hqt_async_db.backup.scratch import (
+    SCRATCH_FILE,
+    scratch_database,
+    scratch_directory,
+    scratch_file,
+)
 from hqt_async_db.backup.snapshot import snapshot
 from hqt_async_db.backup.sqlite_hostile import refuse_unfit
+from hqt_async_db.backup.sqlite_schema import make_schema, refuse_other_schema
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import copy_verified, read_manifest
 from hqt_async_db.connection.translation.translate import translated
@@ -25,6 +31,7 @@ from hqt_async_db.errors import (
     ImportDataError,
     SchemaMismatchError,
 )
+from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,20 +77,24 @@ class Restored:
         return entries
 
     async def upgrade(self) -> None:
-        """Bring it to the newest schema, and make sure that it is exactly ours.
+        """Bring it to the newest schema; a SQLite file must then have exactly ours.
 
         Raises:
-            BackupVerificationError: It is not.
+            BackupVerificationError: It is of a newer version, of no revision
+                at all, or has other tables.
         """
+        reason = ""
         try:
             await migrations.upgrade(self.db)
-            await migrations.check(self.db)
         except SchemaMismatchError as error:
             reason = str(error)
-        else:
-            return
-        msg = f"{self.path}: {reason}"
-        raise BackupVerificationError(msg)
+        if reason:
+            msg = f"{self.path}: {reason}"
+            raise BackupVerificationError(msg)
+        if self.db.dialect_name == "sqlite":
+            async with WorkThread("schema") as thread:
+                file = self.directory / SCRATCH_FILE
+                await thread.run(refuse_other_schema, file, self.path)
 
 
 async def manifest_for(path: Path) -> Manifest | None:
@@ -139,7 +150,7 @@ async def restored(
 
 @asynccontextmanager
 async def _from_file(path: Path, manifest: Manifest, directory: Path) -> AsyncIterator[Restored]:
-    copy, stop = directory / "scratch.db", Stop()
+    copy, stop = directory / SCRATCH_FILE, Stop()
     async with WorkThread("restore") as thread:
         await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
         with translated():
@@ -153,10 +164,11 @@ async def _from_file(path: Path, manifest: Manifest, directory: Path) -> AsyncIt
 async def _from_archive(
     path: Path, directory: Path, progress: ProgressCallback | None
 ) -> AsyncIterator[Restored]:
+    revision = head_of(await load_scripts())
+    async with WorkThread("schema") as thread:
+        await thread.run(make_schema, directory / SCRATCH_FILE, revision)
     async with scratch_file(directory) as scratch:
         async with open_archive(path, directory) as archive:
-            await scratch.create_all()
-            revision = await migrations.current(scratch)
             refuse_other_revision(archive.manifest, revision, path)
             try:
                 sources = archive.sources(scratch.engine.dialect)

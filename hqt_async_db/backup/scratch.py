@@ -20,6 +20,8 @@ from hqt_async_db.errors import BackupError, StatementFailedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+SCRATCH_FILE: Final = "scratch.db"
+
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
@@ -43,7 +45,7 @@ async def scratch_directory() -> AsyncIterator[Path]:
 @asynccontextmanager
 async def scratch_file(directory: Path) -> AsyncIterator[DatabaseManager]:
     """Lend a manager of a SQLite file in a scratch directory, which is not synced."""
-    url = f"sqlite:///{directory / 'scratch.db'}"
+    url = f"sqlite:///{directory / SCRATCH_FILE}"
     async with DatabaseManager(url, sqlite_synchronous="NORMAL") as db:
         yield db
 

@@ -56,21 +56,24 @@ class Stage:
         self.target = target
         self.given = tuple(given)
         self.source = source
-        missing = [column for column in target.columns if column not in self.given]
+        # In a tuple each look would make an expression of SQL for every column before.
+        known = frozenset(given)
+        missing = [column for column in target.columns if column not in known]
         self.filled = tuple(column for column in missing if given and has_default(column))
         self.columns = self.given + self.filled
         self.rows = 0
         self.is_made = False
         if given:
             self._require(missing, keyed=keyed)
-        key = list(target.primary_key.columns) if keyed else []
+        key = frozenset(target.primary_key.columns if keyed else ())
+        staged = frozenset(self.columns) or key
         self.table = Table(
             f"hqt_import_{next(_numbers)}",
             MetaData(),
             *[
                 Column(c.name, c.type, primary_key=c in key, autoincrement=False, nullable=True)
                 for c in target.columns
-                if c in (self.columns or key)
+                if c in staged
             ],
             Column(
                 ROW,
@@ -92,10 +95,11 @@ class Stage:
         return Binder(self.given, self.filled, dialect)
 
     def _require(self, missing: Sequence[Column[Any]], *, keyed: bool) -> None:
+        filled = frozenset(self.filled)
         for column in missing:
             if keyed and column.primary_key:
                 may_lack = False
-            elif column is self.target.autoincrement_column or column in self.filled:
+            elif column is self.target.autoincrement_column or column in filled:
                 may_lack = True
             else:
                 may_lack = bool(column.nullable) or column.server_default is not None

@@ -1,0 +1,80 @@
+"""The newest schema in a scratch file: made, or compared with, without the event loop.
+
+Compiling it takes a while of pure Python, so it is done once, in pieces, in a thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+
+from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.errors import BackupVerificationError
+from hqt_async_db.migrations.environment import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# So that the event loop gets the GIL in between.
+_PAUSE_S: Final = 0.0001
+_VERSION: Final = (
+    f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+    f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+)
+
+
+@functools.cache
+def _script() -> str:
+    dialect, statements = sqlite.dialect(), [_VERSION]
+    for table in all_tables():
+        elements: list[DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+        for element in elements:
+            statements.append(str(element.compile(dialect=dialect)))
+            time.sleep(_PAUSE_S)
+    return ";\n".join(statements)
+
+
+def make_schema(path: Path, revision: str) -> None:
+    """Make a file with the newest schema, stamped with ``revision``, and no rows."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # As in every file that this library makes; it can be chosen only now.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL").close()
+        connection.executescript(f"BEGIN;\n{_script()};\nCOMMIT").close()
+        connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (revision,)).close()  # noqa: S608 - a constant
+
+
+def refuse_other_schema(path: Path, source: Path) -> None:
+    """Refuse a file at the newest revision whose tables are not those of the models.
+
+    Columns with their types, keys, foreign keys and indexes are compared.
+
+    Raises:
+        BackupVerificationError: They differ; names the first such table.
+    """
+    with closing(sqlite3.connect(":memory:")) as wanted, closing(sqlite3.connect(path)) as found:
+        wanted.executescript(_script()).close()
+        for table in all_tables():
+            if _shape(found, table.name) != _shape(wanted, table.name):
+                msg = f"{source}: the table {table.name} is not the one of its revision"
+                raise BackupVerificationError(msg)
+
+
+def _shape(connection: sqlite3.Connection, table: str) -> tuple[Any, ...]:
+    """Return what SQLite knows of a table, in an order that does not depend on its history."""
+
+    def rows(pragma: str, name: str) -> list[tuple[Any, ...]]:
+        return connection.execute(f"SELECT * FROM pragma_{pragma}(?)", (name,)).fetchall()  # noqa: S608 - a constant
+
+    indexes = {
+        tuple(row[1:]): [column[1:] for column in rows("index_xinfo", str(row[1]))]
+        for row in rows("index_list", table)
+        if row[3] == "c"  # made by name; the others are of the table's constraints
+    }
+    keys = sorted(str(row[2:]) for row in rows("foreign_key_list", table))
+    return rows("table_xinfo", table), keys, indexes
