@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,7 +18,11 @@ from hqt_async_db.backup.staging_sqlite import SQLiteStaging
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.connection.backends.backend import Mode as SessionMode
 from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
-from hqt_async_db.errors import IntegrityViolationError, InvalidInputError
+from hqt_async_db.errors import (
+    ConnectionFailedError,
+    IntegrityViolationError,
+    InvalidInputError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -110,7 +114,9 @@ async def _staging(session: Session) -> AsyncIterator[tuple[Staging, list[Stage]
             if stage.is_made:
                 await staging.drop(stage)
     except BaseException:
-        await staging.discard([stage for stage in stages if stage.is_made])
+        # Where the connection is lost, so is all that was set aside on it.
+        with suppress(ConnectionFailedError):
+            await staging.discard([stage for stage in stages if stage.is_made])
         raise
 
 
