@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import time
-from contextlib import aclosing, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,7 @@ from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Dialect, Table
@@ -70,7 +70,9 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     """Replace all rows of the database with those of a backup.
 
     The backup is verified first, and what the database holds is backed up
-    beside it. Then everything is one transaction: writers are waited for,
+    beside it. What another process, or on a server anybody, writes between
+    that and the transaction below is replaced as well: stop the writers
+    first. Then everything is one transaction: writers are waited for,
     readers keep what they see until they read anew, and after a crash at any
     moment the database is the old one or the new one. A SQLite file is
     replaced as a whole, also for other processes, tables that are not ours
@@ -107,15 +109,20 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
         if live is None:
             return await _from_scratch(db, found, progress)
         await found.db.dispose()
-        safety = await _back_up(db, path)
-        scratch = found.directory / SCRATCH_FILE
-        await _overwrite(scratch, live, timeout_s)
+        async with _alone(live, timeout_s):
+            safety = await _back_up(db, path, is_replaced=True)
+            await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(path, safety, rows)
 
 
-async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
+async def _back_up(db: DatabaseManager, path: Path, *, is_replaced: bool = False) -> Path | None:
     """Back up what is about to be replaced; an empty database gets its schema.
+
+    Args:
+        db: The database.
+        path: The backup to be restored, beside which it is put.
+        is_replaced: Whether the file is replaced as a whole, schema included.
 
     Raises:
         SchemaMismatchError: It is not at the newest revision, and no file
@@ -126,9 +133,10 @@ async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
         layout = await layout_of(view)
         is_empty = not any([await view.count(table) for table in layout.tables])
     if layout.revision is None and not layout.tables:
-        await db.create_all()
+        if not is_replaced:
+            await db.create_all()
         return None
-    if not layout.is_newest and sqlite_files.file_of(db) is None:
+    if not layout.is_newest and not is_replaced:
         msg = f"the database is at revision {layout.revision}; upgrade it before the restore"
         raise SchemaMismatchError(msg)
     if is_empty:
@@ -177,17 +185,24 @@ async def _lines(view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
             yield block.content
 
 
-async def _overwrite(scratch: Path, live: str, timeout_s: float) -> None:
-    """Put a SQLite file in place of a live one, in one transaction of the live one."""
-    stop, gate = Stop(), gate_of(live)
+@asynccontextmanager
+async def _alone(live: str, timeout_s: float) -> AsyncIterator[None]:
+    """Let no other writer of this process in: what it wrote would be in neither backup."""
+    gate = gate_of(live)
     await gate.enter(timeout_s)
     try:
-        async with WorkThread("restore") as thread:
-            with translated():
-                work = functools.partial(_copy, scratch, live, timeout_s, stop)
-                await thread.run_until(stop, work)
+        yield
     finally:
         gate.leave()
+
+
+async def _overwrite(scratch: Path, live: str, timeout_s: float) -> None:
+    """Put a SQLite file in place of a live one, in one transaction of the live one."""
+    stop = Stop()
+    async with WorkThread("restore") as thread:
+        with translated():
+            work = functools.partial(_copy, scratch, live, timeout_s, stop)
+            await thread.run_until(stop, work)
 
 
 def _copy(scratch: Path, live: str, timeout_s: float, stop: Stop) -> None:

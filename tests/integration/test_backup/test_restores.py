@@ -110,11 +110,30 @@ async def test_a_writer_is_waited_for(
             await task
         task = asyncio.create_task(backup.restore_database(path, confirm=True))
         await asyncio.sleep(0.3)
-        assert not task.done()
+        assert not task.done(), task
     restored = await task
     assert gate.holder is None
     assert await usernames(db) == ["keeper"]
     assert restored.safety_backup is not None
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_what_is_written_meanwhile_is_in_the_safety_backup_or_in_the_database(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    backup = DatabaseBackup(db)
+    await fill(db)
+    path = await backup.backup_database(tmp_path)
+    restoring = asyncio.create_task(backup.restore_database(path, confirm=True))
+    written: list[str] = []
+    while not restoring.done():
+        user = await UserRepository(db).create(**user_row(f"w{len(written)}"))
+        written.append(user.username)
+    restored = await restoring
+    with closing(connect(str(restored.safety_backup))) as safety:
+        before = {str(name) for (name,) in await run(safety, "SELECT username FROM users")}
+    assert len(written) > 10
+    assert set(written) <= before | set(await usernames(db))
 
 
 @pytest.mark.backends("sqlite-file")
