@@ -220,9 +220,10 @@ async def _publish(partial: Path, path: Path, manifest: Manifest) -> None:
     """Give a synced file its name; its manifest has one before."""
     beside = manifest_of_file(path)
     async with WorkThread("publish") as thread:
-        async with new_file(beside, overwrite=True) as file:  # of a backup that was deleted by hand
-            await file.write(manifest.to_bytes())
         try:
+            # Overwritten is only that of a backup that was deleted by hand.
+            async with new_file(beside, overwrite=True) as file:
+                await file.write(manifest.to_bytes())
             with refused(path):
                 await thread.run(publish, partial, path, overwrite=False)
         except BaseException:
