@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hqt_async_db.cli import backups, copying, exporting, figures, schema
+from hqt_async_db.cli import backups, copying, exporting, figures, importing, schema
 
 app = typer.Typer(
     name="hqt-db",
@@ -54,6 +54,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     backups.restore,
     backups.prune,
     exporting.export,
+    importing.import_,
     copying.copy,
     figures.stats,
     figures.health,

@@ -1,4 +1,4 @@
-"""export and copy."""
+"""export, import and copy."""
 
 from __future__ import annotations
 
@@ -78,6 +78,34 @@ def test_what_cannot_be_exported_is_wrong_use(
     name, *options = arguments
     assert names in hqt_db("export", tmp_path / name, *options, code=2)
     assert list(tmp_path.glob("[!.]*.csv")) == []
+
+
+@pytest.mark.usefixtures("users")
+def test_what_was_exported_is_imported(
+    hqt_db: Run, hqt_db_json: RunJson, database_url: str, tmp_path: Path
+) -> None:
+    path, everything = tmp_path / "users.csv.gz", tmp_path / "all"
+    hqt_db("export", path, "--table", "users")
+    hqt_db("export", everything)
+    asyncio.run(add_one_user(database_url, "third"))
+    assert "row 1" in hqt_db("import", path, code=1)  # it is there already
+    assert hqt_db("import", path, "--upsert") == f"2 rows imported from {path}\n"
+    assert hqt_db_json("stats")["tables"]["users"] == 3
+    told = hqt_db_json("import", path, "--table", "users", "--replace", "--require-manifest")
+    assert told == {"path": str(path), "tables": {"users": 2}, "total_rows": 2}
+    assert hqt_db_json("stats")["tables"]["users"] == 2
+    assert hqt_db_json("import", everything, "--replace")["tables"]["users"] == 2
+
+
+@pytest.mark.usefixtures("users")
+def test_files_that_were_changed_are_told_by_the_exit_code(hqt_db: Run, tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    hqt_db("export", path, "--table", "users")
+    path.write_text(path.read_text().replace("trader", "Trader"))
+    assert "users.csv" in hqt_db("import", path, "--upsert", code=3)
+    (tmp_path / "users.csv.manifest.json").unlink()
+    assert "manifest" in hqt_db("import", path, "--upsert", "--require-manifest", code=3)
+    assert "2 rows" in hqt_db("import", path, "--upsert")
 
 
 @pytest.mark.usefixtures("users")
