@@ -77,13 +77,13 @@ async def _measure(task: Task) -> Figures:
         chance = random.Random(task.seed)
         await peer.get(1)
         call, choose, rows = await _case(peer, task, chance)
-        before = _peak_mib()
+        before = peak_mib()
         first = await take_time(call, choose(1), 1)
         calls = calls_for(first.seconds, task.round_s, 1)
         rounds = [await take_time(call, choose(calls), 1) for _ in range(task.rounds)]
         added = rows * (1 + calls * task.rounds) if task.operation == BULK else 0
         per_row = [taken.seconds / calls / rows * 1e6 for taken in rounds]
-        return Figures(per_row, calls, _peak_mib() - before, added)
+        return Figures(per_row, calls, peak_mib() - before, added)
     finally:
         await peer.close()
 
@@ -128,7 +128,7 @@ async def _page(peer: Hqt, cursor: str) -> None:
         raise WrongWorkError(msg)
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Return the most memory that this process ever had.
 
     On Linux by its own account: what getrusage says there includes the parent.

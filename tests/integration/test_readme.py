@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-)
+TEXT = README.read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 PRINTED = [
     "John Trader 0\ntaken: users ('username',)\n",
@@ -20,6 +19,7 @@ PRINTED = [
     "2\n['XETR']\n",
     "incremental 0\n",
     None,  # the revision's name, which changes with the schema
+    ".db 1\n1\n1 1\n",
 ]
 
 
@@ -43,3 +43,27 @@ def test_an_example_prints_what_it_should(number: int, tmp_path: Path) -> None:
         assert done.returncode == 0
         expected = PRINTED[number]
         assert done.stdout == expected if expected else re.fullmatch(r"\w+\n", done.stdout)
+
+
+@pytest.mark.timeout(60)
+def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
+    (script,) = (
+        block
+        for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+        if "hqt-db init" in block
+    )
+    program = tmp_path / "hqt-db"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hqt_async_db.cli "$@"\n')
+    program.chmod(0o700)
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(README.parent), "PATH": f"{tmp_path}:/bin:/usr/bin"},
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert "The schema is the one of the models." in done.stdout
+    assert '"total_rows": 0' in done.stdout

@@ -52,7 +52,7 @@ def a_run(*measurements: Measurement, name: str = "peers") -> Run:
 
 class TestSuites:
     def test_those_in_the_folder_are_found(self) -> None:
-        assert {"drivers", "peers", "scale", "sqlite"} <= set(discover())
+        assert {"bulk", "drivers", "peers", "scale", "sqlite"} <= set(discover())
 
     def test_one_more_file_is_one_more_suite(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +215,7 @@ class TestFiles:
         with pytest.raises(BenchmarkError, match=r"other\.json is not a result"):
             read_json(tmp_path / "other.json")
 
-    @pytest.mark.parametrize("name", ["drivers", "peers", "scale", "sqlite"])
+    @pytest.mark.parametrize("name", ["bulk", "drivers", "peers", "scale", "sqlite"])
     def test_the_page_needs_nothing_else(self, name: str) -> None:
         bare = measured("driver", 500.0, kind=BARE)
         sizes = [replace(measured(), size=size, unit="µs/row") for size in (1000, 10_000)]

@@ -1,0 +1,146 @@
+"""What this library does, in a process of its own, where nothing else uses memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.bulk_cases.tools import find
+from benchmarks.bulk_cases.trades import TABLE, empty
+from benchmarks.errors import WrongWorkError
+from benchmarks.growing import peak_mib
+from hqt_async_db import DatabaseBackup, DatabaseManager, StallMonitor, copy_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+CSV: Final = "export CSV"
+JSON_LINES: Final = "export JSON Lines"
+PARQUET: Final = "export Parquet"
+IMPORT_CSV: Final = "import CSV"
+BACKUP: Final = "backup"
+COPY: Final = "copy to SQLite"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the process is to do.
+
+    Attributes:
+        operation: Such as ``export CSV``.
+        url: The database that it is done to.
+        rows: How many trades there are.
+        path: The file to write or read; a directory for a backup or a copy.
+    """
+
+    operation: str
+    url: str
+    rows: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How late an event loop was, idle and while the work was done.
+
+    Attributes:
+        idle_ms: The longest stall of an idle loop, in the same time.
+        busy_ms: The longest stall while the work was done.
+    """
+
+    idle_ms: float
+    busy_ms: float
+
+
+def do(work: Work) -> float:
+    """Return the seconds that the work takes, once everything is warm."""
+    return asyncio.run(_do(work))
+
+
+def peak_of(work: Work) -> float:
+    """Return the most memory that a new process ever had when the work is done, in MiB."""
+    do(work)
+    return peak_mib()
+
+
+def watch(work: Work) -> Watched:
+    """Return how long the event loop is stalled."""
+    return asyncio.run(_watch(work))
+
+
+async def _do(work: Work) -> float:
+    async with _ready(work) as call:
+        started = time.perf_counter()
+        done = await call()
+        seconds = time.perf_counter() - started
+    _require(work, done)
+    return seconds
+
+
+async def _watch(work: Work) -> Watched:
+    seconds = await _do(work)
+    gc.collect()
+    gc.freeze()  # as an application that minds its stalls does once it has started
+    async with _ready(work) as call:
+        async with StallMonitor() as idle:
+            await asyncio.sleep(seconds)
+        async with StallMonitor() as busy:
+            await call()
+    return Watched(idle.report().max_stall_ms, busy.report().max_stall_ms)
+
+
+@asynccontextmanager
+async def _ready(work: Work) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """Prepare everything that is not to be measured; remove what was written."""
+    async with DatabaseManager(work.url) as db:
+        await db.warm_up()
+        if work.operation == IMPORT_CSV:
+            await empty(db)
+        elif work.operation == COPY:
+            async with DatabaseManager(_copy_url(work.path)) as target:
+                await target.create_all()
+        call = _CALLS[work.operation]
+        yield lambda: call(db, work.path)
+    if work.operation in (BACKUP, COPY):
+        await asyncio.to_thread(_remove_files, work.path)
+
+
+def _remove_files(directory: str) -> None:
+    for file in Path(directory).iterdir():
+        file.unlink()
+
+
+async def _copy(db: DatabaseManager, directory: str) -> int:
+    result = await copy_database(db, _copy_url(directory))
+    return result.tables[TABLE]
+
+
+def _copy_url(directory: str) -> str:
+    return f"sqlite:///{directory}/copy.db"
+
+
+def _require(work: Work, done: Any) -> None:
+    if work.operation != BACKUP and done != work.rows:
+        msg = f"{work.operation}: hqt_async_db moved {done} rows instead of {work.rows}"
+        raise WrongWorkError(msg)
+
+
+def _tools_dir() -> Path | None:
+    """Return where the pg_dump is that fits the server."""
+    program = find("pg_dump")
+    return Path(program).parent if program else None
+
+
+_CALLS: Final[dict[str, Callable[[DatabaseManager, str], Awaitable[Any]]]] = {
+    CSV: lambda db, path: DatabaseBackup(db).export_table_to_csv(TABLE, path),
+    JSON_LINES: lambda db, path: DatabaseBackup(db).export_table_to_jsonl(TABLE, path),
+    PARQUET: lambda db, path: DatabaseBackup(db).export_table_to_parquet(TABLE, path),
+    IMPORT_CSV: lambda db, path: DatabaseBackup(db).import_table_from_csv(TABLE, path),
+    BACKUP: lambda db, path: DatabaseBackup(db).backup_database(path, tools_dir=_tools_dir()),
+    COPY: _copy,
+}
