@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from hqt_async_db.connection.usage import Usage, current_task, usage_here
@@ -14,13 +15,14 @@ class WriteGate:
     """First come, first served: one writer of a SQLite file at a time.
 
     SQLite lets writers poll a file lock, which is neither fair nor quick;
-    inside one process this queue replaces the polling.
+    inside one process this queue replaces the polling. Whoever leaves hands
+    the turn over to the first who waits, so that it is never free meanwhile.
     """
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(1)
         self._loop = asyncio.get_running_loop()
         self._holder: Usage | None = None
+        self._waiting: deque[tuple[asyncio.Future[Usage | None], Usage]] = deque()
 
     @property
     def holder(self) -> Usage | None:
@@ -43,18 +45,13 @@ class WriteGate:
         """
         usage = usage or usage_here()
         self.refuse_nested()
-        if not self._turn.locked():  # nor does anybody wait: no timer is needed
-            await self._turn.acquire()
-        else:
-            await self._wait(timeout_s, waited_s)
-        self._holder = usage
+        if not self.enter_now(usage):
+            await self._wait(usage, timeout_s, waited_s)
 
     def enter_now(self, usage: Usage) -> bool:
-        """Take the turn if it is free and nobody waits for it; tell whether it was."""
-        if self._turn.locked():
+        """Take the turn if it is free, when nobody waits for it; tell whether it was."""
+        if self._holder is not None:
             return False
-        with contextlib.suppress(StopIteration):
-            self._turn.acquire().send(None)  # ends at once: it is free
         self._holder = usage
         return True
 
@@ -74,26 +71,47 @@ class WriteGate:
     def leave(self) -> None:
         """Let the next writer in."""
         self._holder = None
-        self._turn.release()
+        self._forget_who_left()
+        if self._waiting:
+            turn, self._holder = self._waiting.popleft()
+            turn.set_result(None)
 
     def leave_from_any_thread(self) -> None:
         """Let the next writer in once the loop runs; in a closed one nobody waits."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.leave)
 
-    async def _wait(self, timeout_s: float, waited_s: float) -> None:
+    async def _wait(self, usage: Usage, timeout_s: float, waited_s: float) -> None:
+        turn: asyncio.Future[Usage | None] = self._loop.create_future()
+        self._waiting.append((turn, usage))
+        # Cheaper than asyncio.timeout, and each writer of a busy file waits.
+        timer = self._loop.call_later(timeout_s - waited_s, self._be_late, turn)
         try:
-            async with asyncio.timeout(timeout_s - waited_s):
-                await self._turn.acquire()
-        except TimeoutError:
-            holder = self._holder
-        else:
+            holder = await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result() is None:
+                self.leave()  # it had just been let in
+            raise
+        finally:
+            timer.cancel()
+            self._forget_who_left()
+        if holder is None:
             return
         msg = (
             f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
             "transactions short, or raise lock_timeout_s"
         )
         raise DatabaseLockedError(msg)
+
+    def _forget_who_left(self) -> None:
+        """Have one at the head of the queue who still waits."""
+        while self._waiting and self._waiting[0][0].done():
+            self._waiting.popleft()
+
+    def _be_late(self, turn: asyncio.Future[Usage | None]) -> None:
+        """Have one that has waited for too long hear for whom."""
+        if not turn.done():
+            turn.set_result(self._holder)
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, WriteGate]] = (
