@@ -11,6 +11,7 @@ from hqt_async_db.errors import DatabaseClosedError, SessionInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from contextvars import Token
     from types import TracebackType
 
@@ -18,14 +19,19 @@ _INTERRUPT_TIMEOUT_S = 5.0
 
 
 class Occupancy:
-    """A context manager around every use of a session.
+    """A context manager around every use of a session, which translates what fails in it.
 
     A task may enter again what it has entered; handing a session over from
     task to task is legal, meeting another task inside is not.
+
+    Args:
+        usage: Facts for messages; it learns which task is inside.
+        boundary: What translates.
     """
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: Usage, boundary: AbstractContextManager[None]) -> None:
         self._usage = usage
+        self._boundary = boundary
         self._task: asyncio.Task[object] | None = None
         self._depth = 0
         self._token: Token[Usage | None] | None = None
@@ -56,9 +62,21 @@ class Occupancy:
     ) -> None:
         """Leave; an interruption goes on as the reason for it."""
         self._depth -= 1
-        if self._depth:
+        task = self._task
+        try:
+            if error is not None:
+                self._boundary.__exit__(kind, error, traceback)
+        finally:
+            if not self._depth:
+                self._leave()
+        if self._depth or not isinstance(error, asyncio.CancelledError):
             return
-        task, self._task = self._task, None
+        if self._was_interrupted(task):
+            msg = "the DatabaseManager was disposed while this was running; make a new one"
+            raise DatabaseClosedError(msg) from None
+
+    def _leave(self) -> None:
+        self._task = None
         if self._token is not None:
             # The collector ends a forgotten coroutine in another context.
             with contextlib.suppress(ValueError):
@@ -68,9 +86,6 @@ class Occupancy:
         if self._when_left is not None:
             self._when_left()
             self._when_left = None
-        if isinstance(error, asyncio.CancelledError) and self._was_interrupted(task):
-            msg = "the DatabaseManager was disposed while this was running; make a new one"
-            raise DatabaseClosedError(msg) from None
 
     @property
     def is_free(self) -> bool:

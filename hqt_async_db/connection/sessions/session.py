@@ -83,11 +83,10 @@ class Session(QuickSession):
         super().__init__(engine, sync_session_class=TrackedSession, expire_on_commit=False)
         self.sync_session.written_tables = set()
         self.sync_session.has_written = False
-        self._url = engine.url
         self._check = check
         self._commit_timeout_s = commit_timeout_s
         self._report = record
-        self._occupancy = Occupancy(Usage(purpose))
+        self._occupancy = Occupancy(Usage(purpose), translated(engine.url))
         self._is_given_up = False
         self._is_over = False
         self.shortcut = shortcut
@@ -298,24 +297,20 @@ class Session(QuickSession):
         self.sync_session.has_written = False
         self._report(receipt)
 
-    @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """Let one task at a time in, and translate what fails inside."""
+    def used(self) -> Occupancy:
+        """Return a block that lets one task at a time in, and translates what fails inside."""
         if self._is_over:
             self._check()
             msg = "the block of this session has ended; open another one with db.session()"
             raise DatabaseClosedError(msg)
-        with self._inside():
-            yield
+        return self._inside()
 
-    @contextlib.contextmanager
-    def _inside(self) -> Iterator[None]:
+    def _inside(self) -> Occupancy:
         self._check()
         if self._is_given_up:
             msg = "the server did not answer, and this session's connection was given up"
             raise ConnectionFailedError(msg)
-        with self._occupancy, translated(self._url):
-            yield
+        return self._occupancy
 
 
 @contextlib.contextmanager
