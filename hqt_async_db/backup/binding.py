@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.backup.breaks import Breaks
-from hqt_async_db.models.types import ColumnType
+from hqt_async_db.models.types import (
+    ColumnType,
+    Double,
+    ExactText,
+    Int32,
+    Int64,
+    RowId,
+    UtcDateTime,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,8 +25,10 @@ if TYPE_CHECKING:
 
     from hqt_async_db.backup.formats.rows import Batch
 
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_NULL: Final = "\\N"
+# A lone \\. ends the input of a PostgreSQL older than 18.
+_QUOTED: Final = re.compile(r'[",\r\n\\]')
+# What drivers take as it is, once it was decoded.
+_PLAIN: Final = (RowId, Int32, Int64, Double, ExactText)
 
 
 class Binder:
@@ -57,24 +68,36 @@ class Binder:
         defaults = [[default] * batch.size for default in self._defaults]
         return list(zip(numbers, *batch.values, *defaults, strict=True))
 
-    def copy_text(self, batch: Batch, *, numbered: bool) -> bytes:
-        """Return the rows as lines for COPY in its text format.
+    def copy_lines(self, batch: Batch, *, numbered: bool, as_text: bool) -> bytes:
+        """Return the rows as lines of CSV for COPY.
 
         Args:
             batch: The rows.
             numbered: Whether each begins with its number.
+            as_text: Whether text that came as such may go on unread.
         """
-        texts: list[list[str]] = []
-        if numbered:
-            texts.append(list(map(str, range(batch.first_row, batch.first_row + batch.size))))
+        numbers = range(batch.first_row, batch.first_row + batch.size)
+        filled = [
+            column.fields([default])[0]
+            for column, default in zip(self._filled, self._defaults, strict=True)
+        ]
+        if as_text and batch.text is not None:
+            tail = ",".join(["", *filled]).encode()
+            lines = batch.text if not filled else batch.text.replace(b"\n", tail + b"\n")
+            if not numbered:
+                return lines
+            return b"".join(
+                b"%d,%s" % numbered_line
+                for numbered_line in zip(numbers, lines.splitlines(keepends=True), strict=True)
+            )
+        fields: list[list[str]] = [list(map(str, numbers))] if numbered else []
         for column, values in zip(self._columns, batch.values, strict=True):
             self._breaks.take()
-            texts.append(column.texts(values))
-        for column, default in zip(self._filled, self._defaults, strict=True):
-            texts.append(column.texts([default]) * batch.size)
+            fields.append(column.fields(values))
+        fields += [[field] * batch.size for field in filled]
         self._breaks.take()
-        lines = "\n".join(map("\t".join, zip(*texts, strict=True)))
-        return f"{lines}\n".encode()
+        lines_of_fields = "\n".join(map(",".join, zip(*fields, strict=True)))
+        return f"{lines_of_fields}\n".encode()
 
 
 class _BoundColumn:
@@ -88,26 +111,30 @@ class _BoundColumn:
 
     def bind(self, values: list[Any]) -> list[Any]:
         """Return the values for the driver."""
+        if isinstance(self._type, _PLAIN):
+            return values
         if None in values:
             bound = iter(self._present([value for value in values if value is not None]))
             return [None if value is None else next(bound) for value in values]
         return self._present(values)
 
     def _present(self, values: list[Any]) -> list[Any]:
+        if values and type(values[0]) is str and isinstance(self._type, UtcDateTime):
+            return values  # the text that SQLite stores
         if values and isinstance(self._type, ColumnType):
             bound = self._type.bind_all(values, self._dialect)
             if bound is not None:
                 return bound
         return values if self._process is None else list(map(self._process, values))
 
-    def texts(self, values: list[Any]) -> list[str]:
-        """Return the values as COPY takes them, on PostgreSQL."""
+    def fields(self, values: list[Any]) -> list[str]:
+        """Return the values as fields of CSV, on PostgreSQL."""
         if None in values:
-            present = iter(self._texts([value for value in values if value is not None]))
-            return [_NULL if value is None else next(present) for value in values]
-        return self._texts(values)
+            present = iter(self._fields([value for value in values if value is not None]))
+            return ["" if value is None else next(present) for value in values]
+        return self._fields(values)
 
-    def _texts(self, values: list[Any]) -> list[str]:
+    def _fields(self, values: list[Any]) -> list[str]:
         kind: type[Any] = type(values[0]) if values else str
         if kind in (int, float, bool, Decimal):
             return list(map(str, values))
@@ -115,10 +142,16 @@ class _BoundColumn:
             return [value.isoformat(" ") for value in values]
         if kind is not str and self._process is not None:
             values = list(map(self._process, values))
-        together = "".join(values)
-        if any(sign in together for sign in "\\\t\n\r"):
-            return [value.translate(_ESCAPES) for value in values]
+        if "" in values or _QUOTED.search("".join(values)):
+            return [_field(value) for value in values]
         return values
+
+
+def _field(value: str) -> str:
+    """Return text as a field; the empty one is quoted, unlike NULL."""
+    if value and not _QUOTED.search(value):
+        return value
+    return '"' + value.replace('"', '""') + '"'
 
 
 def default_of(column: Column[Any]) -> Any:

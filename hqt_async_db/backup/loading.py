@@ -22,6 +22,7 @@ from hqt_async_db.errors import (
     ConnectionFailedError,
     IntegrityViolationError,
     InvalidInputError,
+    ValueRefusedError,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class _Loader:
             await savepoint.begin()
             try:
                 await self._copy(source)
-            except IntegrityViolationError as error:
+            except (IntegrityViolationError, ValueRefusedError) as error:
                 await savepoint.undo()
                 await self._set_aside(source, None)
                 fault = await fault_of(self._session, self._stages[-1], is_keyed=False)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.threads import WorkThread
-from hqt_async_db.errors import IntegrityViolationError
+from hqt_async_db.errors import IntegrityViolationError, ValueRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -34,14 +34,14 @@ class PostgreSQLStaging:
         await self._session.execute(CreateTable(stage.table))
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
-        """Set rows aside, and count them for the planner."""
-        await self._copy(stage, stage.table, batches)
+        """Set rows aside, each of them checked, and count them for the planner."""
+        await self._copy(stage, stage.table, batches, as_text=False)
         name = self._session.get_bind().dialect.identifier_preparer.format_table(stage.table)
         await self._session.execute(text(f"ANALYZE {name}"))
 
     async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Put rows into the target itself."""
-        await self._copy(stage, stage.target, batches)
+        await self._copy(stage, stage.target, batches, as_text=True)
 
     async def drop(self, stage: Stage) -> None:
         """Do nothing: the table ends with the transaction."""
@@ -49,11 +49,13 @@ class PostgreSQLStaging:
     async def discard(self, stages: Sequence[Stage]) -> None:
         """Do nothing: the transaction is rolled back, and the table with it."""
 
-    async def _copy(self, stage: Stage, table: Table, batches: AsyncIterator[Batch]) -> None:
+    async def _copy(
+        self, stage: Stage, table: Table, batches: AsyncIterator[Batch], *, as_text: bool
+    ) -> None:
         """Copy into the target or the stage.
 
-        A constraint that refuses a row ends the COPY and leaves the connection
-        of use. Anything else may come while the server waits for more.
+        A constraint or a value that is refused ends the COPY and leaves the
+        connection of use. Anything else may come while the server waits for more.
         """
         is_staged = table is stage.table
         names = [column.name for column in stage.columns]
@@ -66,21 +68,31 @@ class PostgreSQLStaging:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
             async with WorkThread("copy") as thread:
-                lines = self._lines(stage, batches, thread, numbered=is_staged)
+                lines = self._lines(stage, batches, thread, numbered=is_staged, as_text=as_text)
                 async with aclosing(lines):
                     with self._session.used():
                         await driver.copy_to_table(
-                            table.name, schema_name=table.schema, columns=names, source=lines
+                            table.name,
+                            schema_name=table.schema,
+                            columns=names,
+                            source=lines,
+                            format="csv",
                         )
-        except IntegrityViolationError:
+        except (IntegrityViolationError, ValueRefusedError):
             raise
         except BaseException:
             await self._session.invalidate()
             raise
 
     async def _lines(
-        self, stage: Stage, batches: AsyncIterator[Batch], thread: WorkThread, *, numbered: bool
+        self,
+        stage: Stage,
+        batches: AsyncIterator[Batch],
+        thread: WorkThread,
+        *,
+        numbered: bool,
+        as_text: bool,
     ) -> AsyncGenerator[bytes, None]:
         binder = stage.binder(self._session.get_bind().dialect)
         async for batch in batches:
-            yield await thread.run(binder.copy_text, batch, numbered=numbered)
+            yield await thread.run(binder.copy_lines, batch, numbered=numbered, as_text=as_text)

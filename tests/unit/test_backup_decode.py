@@ -88,6 +88,7 @@ def read(form: str, content: bytes, size: int = 1 << 20, **options: Any) -> list
     source, parser = parser_of(form, **options)
     blocks = [content[start : start + size] for start in range(0, len(content), size)]
     batches = [batch for block in blocks for batch in parser.feed(block)] + parser.end()
+    assert [batch.size for batch in batches] == [len(batch.values[0]) for batch in batches]
     rows = [row for batch in batches for row in zip(*batch.values, strict=True)]
     first_rows = [batch.first_row for batch in batches]
     assert first_rows == sorted(first_rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from hqt_async_db.backup.formats import from_csv, from_json
+from hqt_async_db.backup.formats.stored_times import StoredTimes
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import (
     ColumnType,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Dialect
 
 Form = Literal["json", "csv"]
+
+_SQLITE: Final = ("sqlite", "hqt")
 
 
 class UnfitValueError(ValueError):
@@ -79,9 +82,12 @@ class Decoder:
         self._dialect = dialect
         self._type = _type_of(column)
         self._is_csv = form == "csv"
-        self._way = next(
+        self._way: _Way | StoredTimes = next(
             ways[self._is_csv] for kinds, ways in _WAYS if isinstance(self._type, kinds)
         )
+        # The driver takes what it is given; another one takes times as such.
+        if isinstance(self._type, UtcDateTime) and (dialect.name, dialect.driver) == _SQLITE:
+            self._way = StoredTimes(dialect)
         self._guard = guard and self._is_csv and isinstance(self._type, ExactText)
 
     def decode(self, values: list[Any]) -> list[Any]:
@@ -96,6 +102,8 @@ class Decoder:
             return self._present(values)
         if not self.column.nullable:
             raise UnfitValueError(values.index(None), "a required value is missing")
+        if values.count(None) == len(values):
+            return values
         indexes = [index for index, value in enumerate(values) if value is not None]
         try:
             present = iter(self._present([values[index] for index in indexes]))
@@ -107,7 +115,7 @@ class Decoder:
         if self._guard:
             values = [value.removeprefix("'") for value in values]
         decoded = self._way.all(values, self._type) if values else []
-        return [*self._one_by_one(values)] if decoded is None else decoded
+        return self._one_by_one(values) if decoded is None else decoded
 
     def _one_by_one(self, values: list[Any]) -> list[Any]:
         decoded: list[Any] = []

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from hqt_async_db.models.types.column import encodable
 
 if TYPE_CHECKING:
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
 # What stands for a quoted empty field, which is no NULL; no file holds this character.
 QUOTED_EMPTY: Final = "\0"
 
-_MOST_DIGITS: Final = 20
 _OF_INTEGERS: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-_OF_NUMBERS: Final = b"0123456789.+-eE"
+_OF_NUMBERS: Final = b"0123456789.+-eE,"
 _OF_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf", "+infinity"}
 _FLAGS: Final = {
@@ -32,17 +33,23 @@ _FLAGS: Final = {
 
 def integers(values: list[str], kind: Any) -> list[Any] | None:
     """Return integers, if all are plain and the column holds the least and the largest."""
-    together = "".join(values)
-    if not (together.isascii() and together.replace("-", "").isdigit()):
-        return None
-    if max(map(len, values)) > _MOST_DIGITS:
-        return None
-    try:
-        numbers = list(map(int, values))
-    except ValueError:
+    numbers = _numbers(values, {int})
+    if numbers is None:
         return None
     limit = 1 << kind.bits - 1
     return numbers if -limit <= min(numbers) and max(numbers) < limit else None
+
+
+def _numbers(values: list[str], kinds: set[type]) -> list[Any] | None:
+    """Return numbers that are written as in JSON, which is parsed ten times as fast."""
+    together = ",".join(values)
+    if not together.isascii() or together.encode().translate(None, _OF_NUMBERS):
+        return None
+    try:
+        numbers: list[Any] = orjson.loads(f"[{together}]")
+    except orjson.JSONDecodeError:
+        return None
+    return numbers if len(numbers) == len(values) and set(map(type, numbers)) <= kinds else None
 
 
 def integer(value: str, kind: ColumnType[Any]) -> Any:
@@ -54,17 +61,13 @@ def integer(value: str, kind: ColumnType[Any]) -> Any:
 
 def doubles(values: list[str], _: Double) -> list[float] | None:
     """Return doubles, if all are digits of finite ones."""
-    together = "".join(values)
-    if not together.isascii() or together.encode().translate(None, _OF_NUMBERS):
+    numbers = _numbers(values, {int, float})
+    if numbers is None:
         return None
-    try:
-        numbers = list(map(float, values))
-    except ValueError:
-        return None
-    if not all(map(isfinite, numbers)):
-        return None
+    if int in set(map(type, numbers)):
+        numbers = list(map(float, numbers))
     # The only zero is the positive one.
-    return [number + 0.0 for number in numbers] if "-0" in together else numbers
+    return [number + 0.0 for number in numbers] if 0.0 in numbers else numbers
 
 
 def double(value: str, kind: Double) -> float:

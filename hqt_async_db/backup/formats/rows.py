@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from hqt_async_db.backup.breaks import Breaks
 from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sqlalchemy import Column, Dialect, Table
 
@@ -23,22 +23,50 @@ MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 
 
-class Batch(NamedTuple):
+class Batch:
     """Some rows, column by column, as Python values that their columns hold.
+
+    Times for SQLite are the text that it stores.
+
+    Args:
+        first_row: Number of the first of them.
+        size: How many they are.
+        decode: Returns the values; called once, when they are asked for.
+        text: The rows as CSV that PostgreSQL reads itself, each line ended,
+            if they are known to be.
 
     Attributes:
         first_row: Number of the first of them, counted from 1 for the first
             row of data; a header does not count.
-        values: A list for each column of the reader.
+        size: The number of rows.
+        text: As above.
     """
 
-    first_row: int
-    values: list[list[Any]]
+    __slots__ = ("_decode", "_values", "first_row", "size", "text")
+
+    def __init__(
+        self,
+        first_row: int,
+        size: int,
+        decode: Callable[[], list[list[Any]]],
+        text: bytes | None = None,
+    ) -> None:
+        self.first_row = first_row
+        self.size = size
+        self.text = text
+        self._decode = decode
+        self._values: list[list[Any]] | None = None
 
     @property
-    def size(self) -> int:
-        """Return the number of rows."""
-        return len(self.values[0])
+    def values(self) -> list[list[Any]]:
+        """Return a list for each column of the reader; for a thread.
+
+        Raises:
+            ImportDataError: A value does not fit.
+        """
+        if self._values is None:
+            self._values = self._decode()
+        return self._values
 
 
 class RowReader(Protocol):
@@ -78,9 +106,9 @@ class Source:
         self.table = table
         self.name = name
         self.breaks = Breaks()
-        self._dialect = dialect
+        self.dialect = dialect
+        self.formula_guard = formula_guard
         self._form = form
-        self._guard = formula_guard
         self._decoders: list[Decoder] = []
         self._next_row = 1
 
@@ -107,7 +135,7 @@ class Source:
             if name in names[:index]:
                 self.refuse("the column is there twice", column=name)
         self._decoders = [
-            Decoder(self.table.columns[name], self._dialect, self._form, guard=self._guard)
+            Decoder(self.table.columns[name], self.dialect, self._form, guard=self.formula_guard)
             for name in names
         ]
 
@@ -120,18 +148,38 @@ class Source:
         Raises:
             ImportDataError: A value does not fit; the first row counts.
         """
-        first, decoded, unfit = self._next_row, [], []
+        first = self._next_row
+        decoded = self.decoded(first, values)
+        self._next_row += len(decoded[0])
+        return Batch(first, len(decoded[0]), lambda: decoded)
+
+    def text_batch(
+        self, text: bytes, size: int, split: Callable[[], Sequence[Sequence[str]]]
+    ) -> Batch:
+        """Return the next rows as text, to be decoded if somebody asks for it.
+
+        Args:
+            text: As for :class:`Batch`.
+            size: How many rows it has.
+            split: Returns the texts of values by column.
+        """
+        first = self._next_row
+        self._next_row += size
+        return Batch(first, size, lambda: self.decoded(first, split()), text)
+
+    def decoded(self, first_row: int, values: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Return the values of some rows, or refuse the first that does not fit."""
+        decoded, unfit = [], []
         for decoder, column in zip(self._decoders, values, strict=True):
             self.breaks.take()
             try:
-                decoded.append(decoder.decode(list(column)))
+                decoded.append(decoder.decode(column if type(column) is list else list(column)))
             except UnfitValueError as error:
                 unfit.append((error.index, decoder.column.name, error.reason))
         if unfit:
             index, name, reason = min(unfit, key=lambda found: found[0])
-            self.refuse(reason, row=first + index, column=name)
-        self._next_row += len(decoded[0])
-        return Batch(first, decoded)
+            self.refuse(reason, row=first_row + index, column=name)
+        return decoded
 
     def refuse(self, reason: str, *, row: int | None = None, column: str | None = None) -> NoReturn:
         """Raise ImportDataError for the file, a row or a value; ``reason`` shows no value."""
