@@ -87,7 +87,8 @@ def _filters(table: str, conditions: Iterable[str], dialect: Dialect) -> dict[st
         name, _, written = condition.partition("=")
         (column,) = columns_named(table_named(table), [name])
         try:
-            (filters[name],) = Decoder(column, dialect, "csv").decode([written or None])
+            decoder = Decoder(column, dialect, "csv", as_stored=False)
+            (filters[name],) = decoder.decode([written or None])
         except UnfitValueError as unfit:
             msg = f"--where {name}: {unfit.reason}"
             raise InvalidInputError(msg, field=name) from None

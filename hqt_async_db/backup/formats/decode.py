@@ -70,13 +70,20 @@ class Decoder:
             parsed JSON.
         guard: Whether to take the mark off that kept a spreadsheet from
             reading text as a formula.
+        as_stored: Whether SQLite's times may be the text that it stores.
 
     Raises:
         InvalidInputError: The column has a type of somebody else's making.
     """
 
     def __init__(
-        self, column: Column[Any], dialect: Dialect, form: Form, *, guard: bool = False
+        self,
+        column: Column[Any],
+        dialect: Dialect,
+        form: Form,
+        *,
+        guard: bool = False,
+        as_stored: bool = True,
     ) -> None:
         self.column = column
         self._dialect = dialect
@@ -86,7 +93,8 @@ class Decoder:
             ways[self._is_csv] for kinds, ways in _WAYS if isinstance(self._type, kinds)
         )
         # The driver takes what it is given; another one takes times as such.
-        if isinstance(self._type, UtcDateTime) and (dialect.name, dialect.driver) == _SQLITE:
+        is_sqlite = (dialect.name, dialect.driver) == _SQLITE
+        if as_stored and is_sqlite and isinstance(self._type, UtcDateTime):
             self._way = StoredTimes(dialect)
         self._guard = guard and self._is_csv and isinstance(self._type, ExactText)
 
