@@ -148,15 +148,28 @@ class DatabaseBackup:
         *,
         columns: Iterable[str] | None = None,
         progress: ProgressCallback | None = None,
+        formula_guard: bool = False,
         **filters: Any,
     ) -> int:
         """Write the rows of a table as CSV, with a header.
 
         NULL is nothing, the empty text ``""``; what else is as for
         :meth:`export_table_to_json`.
+
+        Args:
+            table: As there, like ``path``, ``columns``, ``progress`` and ``filters``.
+            path: The file.
+            columns: Their names.
+            progress: The callback.
+            formula_guard: Put a ``'`` before text that a spreadsheet would
+                take for a formula, and before text that begins with one; an
+                import with the same option takes it off.
+            filters: ``column=value``.
         """
         options: _Options = {"columns": columns, "progress": progress, "filters": filters}
-        return await export.export_table(self._db, table, path, "csv", **options)
+        return await export.export_table(
+            self._db, table, path, "csv", formula_guard=formula_guard, **options
+        )
 
     async def export_table_to_parquet(
         self,

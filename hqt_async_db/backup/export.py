@@ -46,6 +46,7 @@ class Target(NamedTuple):
     query: TableQuery
     path: Path
     form: FileFormat
+    formula_guard: bool = False
 
     @property
     def lines(self) -> Format:
@@ -62,11 +63,12 @@ async def export_table(  # noqa: PLR0913 - keyword-only options of an export
     filters: Mapping[str, Any],
     columns: Iterable[str] | None = None,
     progress: ProgressCallback | None = None,
+    formula_guard: bool = False,
 ) -> int:
     """Write one table to a file; see :class:`DatabaseBackup`."""
     table = table_named(name)
     query = TableQuery(table, columns_named(table, columns), equals(table, filters))
-    target = Target(query, _path(path), form)
+    target = Target(query, _path(path), form, formula_guard)
     if form == "parquet" and target.path.suffix in SUFFIXES.values():
         raise _no_compression(target.path.suffix)
     counts = await _export(db, [target], manifest_of_file(target.path), progress)
@@ -193,7 +195,8 @@ async def _write(
     report = _Report(query.table.name, total, progress)
     if target.form == "csv":
         await file.write(header(query.columns))
-    async with aclosing(view.blocks(query, target.lines)) as blocks:
+    guard = target.formula_guard
+    async with aclosing(view.blocks(query, target.lines, formula_guard=guard)) as blocks:
         await _pour(blocks, file, report)
     report.end()
     return report.rows

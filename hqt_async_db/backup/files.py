@@ -48,6 +48,7 @@ class NewFile:
         self._compressor = compressor
         self._digest = hashlib.sha256()
         self._descriptor = -1
+        self._exists = False
 
     @property
     def sha256(self) -> str:
@@ -66,6 +67,7 @@ class NewFile:
     def open(self) -> None:
         """Make the file; for the thread, as are the two below."""
         self._descriptor = os.open(self.partial, _NEW, 0o600)
+        self._exists = True
 
     def _write(self, block: bytes) -> None:
         self._put(block if self._compressor is None else self._compressor.compress(block))
@@ -88,7 +90,8 @@ class NewFile:
     def discard(self) -> None:
         """Leave no trace of it."""
         self._close()
-        self.partial.unlink(missing_ok=True)
+        if self._exists:  # to look for it under a name that cannot be would fail
+            self.partial.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._descriptor >= 0:

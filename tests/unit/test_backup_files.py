@@ -90,3 +90,11 @@ def test_a_cancelled_write_ends_before_the_file_is_closed(tmp_path: Path) -> Non
 
     asyncio.run(cancelled())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="too long"):
+        asyncio.run(write(tmp_path / ("x" * 1000)))
+    (tmp_path / "file").touch()
+    with pytest.raises(BackupError, match="Not a directory"):
+        asyncio.run(write(tmp_path / "file" / "rows.csv"))

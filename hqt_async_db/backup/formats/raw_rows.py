@@ -101,7 +101,7 @@ class RawRows:
             for index, column in enumerate(columns, 1)
             if (change := _change(column, form)) is not None
         ]
-        self._names = ["", *(column.name for column in columns), " "]
+        self._names = ["", *(str(column.name) for column in columns), " "]
         self._commas = len(columns) + 2  # in a row and before the next
         self._many = self._json_lines if form == "jsonl" else self._csv
         self._one_by_one = _needs_encoder(columns, form)

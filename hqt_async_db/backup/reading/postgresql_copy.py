@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
 
 _PLAIN: Final = (RowId, Int32, Int64, Double, ExactText, UtcDateTime, Money, Flag)
-# What the server may be configured to differ in. A COPY of millions of rows is
-# one statement, whose time limit would be one for the whole of it.
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+# What the server may be configured to print otherwise.
 _SETTINGS: Final = {
     "DateStyle": "ISO",
     "TimeZone": "UTC",
@@ -52,9 +53,18 @@ def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
         return None
     if not all(isinstance(column.type, _PLAIN) for column in query.columns):
         return None  # JSON is stored with its keys in any order
+    if any(map(_is_infinite, query.select().compile().params.values())):
+        return None  # a literal of those is no infinity, which is what is stored
     written = [_written(column, form).label(column.name) for column in query.columns]
     rows = query.select(written)
     return literal_sql(_as_json(rows) if form == "jsonl" else rows, dialect)
+
+
+def _is_infinite(value: object) -> bool:
+    """Tell whether a value is a time that asyncpg stores as infinite."""
+    if not isinstance(value, datetime):
+        return False
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)) in {_FIRST, _LAST}
 
 
 def _as_json(rows: Select[Any]) -> Select[Any]:
@@ -74,13 +84,12 @@ def _written(column: Column[Any], form: Format) -> ColumnElement[Any]:
 
 def _within_python(column: Column[Any]) -> ColumnElement[Any]:
     """Return a time; Python's first and last are stored as infinite."""
-    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    moment: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{last.isoformat()}'")
-    before: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{first.isoformat()}'")
+    first: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{_FIRST.isoformat()}'")
+    last: ColumnElement[Any] = literal_column(f"TIMESTAMPTZ '{_LAST.isoformat()}'")
     return case(
         (func.isfinite(column), column),
-        (column > moment, moment),
-        (column < before, before),
+        (column > last, last),
+        (column < first, first),
         else_=null(),
     )
 
