@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -18,7 +17,7 @@ from hqt_async_db.backup.manifest import (
     manifest_of_directory,
     manifest_of_file,
 )
-from hqt_async_db.backup.progress import Progress
+from hqt_async_db.backup.progress import Report
 from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
 from hqt_async_db.backup.tables import all_tables, columns_named, equals, table_named
 from hqt_async_db.backup.threads import WorkThread
@@ -26,6 +25,7 @@ from hqt_async_db.connection import tasks
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from hqt_async_db.backup.files import Compressor
@@ -37,7 +37,6 @@ FileFormat = Literal["json", "jsonl", "csv", "parquet"]
 AnyPath = str | os.PathLike[str]
 
 _FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
-_BETWEEN_REPORTS_S: Final = 0.1
 
 
 class Target(NamedTuple):
@@ -125,26 +124,41 @@ async def _export(
     async with WorkThread("export") as thread:
         with refused(manifest.parent):
             await thread.run(_prepare, manifest.parent, targets)
-        async with new_file(manifest) as last:
-            written, revision = await _write_all(db, targets, progress)
-            if len(targets) > 1:
-                own = [manifest_of_file(target.path) for target in targets]
-                with refused(manifest.parent):
-                    await thread.run(_remove, own)
-            entries = [
-                TableEntry(
-                    table=target.query.table.name,
-                    rows=rows,
-                    file=file.path.name,
-                    sha256=file.sha256,
-                )
-                for target, (file, rows) in zip(targets, written, strict=True)
-            ]
-            content = Manifest(
-                kind="export", backend=db.dialect_name, revision=revision, tables=tuple(entries)
-            )
-            await last.write(content.to_bytes())
-    return {entry.table: entry.rows for entry in entries}
+        async with AsyncExitStack() as unpublished:
+            last = await unpublished.enter_async_context(new_file(manifest))
+            files = await unpublished.enter_async_context(AsyncExitStack())
+            written, revision = await _write_all(db, targets, files, progress)
+            stale = [manifest_of_file(target.path) for target in targets if len(targets) > 1]
+
+            async def publish() -> Manifest:
+                async with unpublished.pop_all():
+                    await files.aclose()
+                    with refused(manifest.parent):
+                        await thread.run(_remove, stale)
+                    content = _manifest(db, targets, written, revision)
+                    await last.write(content.to_bytes())
+                return content
+
+            # A cancellation comes before all of it or after all of it.
+            content = await tasks.finish(publish(), name="hqt_async_db publish")
+    return {entry.table: entry.rows for entry in content.tables}
+
+
+def _manifest(
+    db: DatabaseManager,
+    targets: Sequence[Target],
+    written: Sequence[tuple[NewFile, int]],
+    revision: str | None,
+) -> Manifest:
+    entries = [
+        TableEntry(
+            table=target.query.table.name, rows=rows, file=file.path.name, sha256=file.sha256
+        )
+        for target, (file, rows) in zip(targets, written, strict=True)
+    ]
+    return Manifest(
+        kind="export", backend=db.dialect_name, revision=revision, tables=tuple(entries)
+    )
 
 
 def _prepare(directory: Path, targets: Sequence[Target]) -> None:
@@ -165,11 +179,14 @@ def _remove(stale: Iterable[Path]) -> None:
 
 
 async def _write_all(
-    db: DatabaseManager, targets: Sequence[Target], progress: ProgressCallback | None
+    db: DatabaseManager,
+    targets: Sequence[Target],
+    files: AsyncExitStack,
+    progress: ProgressCallback | None,
 ) -> tuple[list[tuple[NewFile, int]], str | None]:
     """Write every file from one snapshot; return them, their rows and the revision."""
     written = []
-    async with AsyncExitStack() as files, snapshot(db) as view:
+    async with snapshot(db) as view:
         revision = await view.revision()
         for target in targets:
             packing = _packing(target)
@@ -192,7 +209,7 @@ async def _write(
 ) -> int:
     query = target.query
     total = None if progress is None else await view.count(query.table, query.criteria)
-    report = _Report(query.table.name, total, progress)
+    report = Report(query.table.name, total, progress)
     if target.form == "csv":
         await file.write(header(query.columns))
     guard = target.formula_guard
@@ -202,7 +219,7 @@ async def _write(
     return report.rows
 
 
-async def _pour(blocks: AsyncIterator[Block], file: NewFile, report: _Report) -> None:
+async def _pour(blocks: AsyncIterator[Block], file: NewFile, report: Report) -> None:
     """Write each block while the next one is being read."""
     writing: asyncio.Task[None] | None = None
     try:
@@ -218,30 +235,3 @@ async def _pour(blocks: AsyncIterator[Block], file: NewFile, report: _Report) ->
             await tasks.wait(writing, None)
             tasks.retrieve(writing)
         raise
-
-
-class _Report:
-    """Counts the rows of a table, and tells of them now and then."""
-
-    def __init__(self, table: str, total: int | None, progress: ProgressCallback | None) -> None:
-        self.rows = 0
-        self._table = table
-        self._total = total
-        self._progress = progress
-        self._due = 0.0
-
-    def add(self, rows: int) -> None:
-        """Count some more rows."""
-        self.rows += rows
-        if self._progress is not None and (now := asyncio.get_running_loop().time()) >= self._due:
-            self._due = now + _BETWEEN_REPORTS_S
-            self._tell()
-
-    def end(self) -> None:
-        """Tell of all rows."""
-        if self._progress is not None:
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(Progress(self._table, self.rows, self._total))

@@ -57,7 +57,7 @@ class Snapshot:
     ) -> AsyncGenerator[Block, None]:
         """Return the rows as canonical text, in blocks of some hundred KB.
 
-        Leave it early only with :func:`contextlib.aclosing`; on PostgreSQL the
+        Leave it early only with :func:`contextlib.aclosing`; on a server the
         snapshot is then over.
 
         Args:

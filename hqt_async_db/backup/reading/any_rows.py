@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 async def any_blocks(
     session: Session, query: TableQuery, encoder: Encoder
 ) -> AsyncGenerator[Block, None]:
-    """Yield the rows, encoded on the loop's thread in short steps."""
+    """Yield the rows, encoded on the loop's thread in short steps.
+
+    Left early, MySQL would send the rest: the connection is closed instead.
+    """
     async with session_pieces(
-        session, query.select(), None, entities=False, owns_session=False
+        session, query.select(), None, entities=False, owns_session=True
     ) as pieces:
         content: list[bytes] = []
         rows = 0

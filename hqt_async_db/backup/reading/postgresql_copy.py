@@ -97,9 +97,9 @@ def _within_python(column: Column[Any]) -> ColumnElement[Any]:
 async def copied_blocks(session: Session, sql: str, form: Format) -> AsyncGenerator[Block, None]:
     """Yield the rows; left early, the transaction and its connection end."""
     copy = _Copy(session)
-    await copy.start(sql, form)
     count = 0
     try:
+        await copy.start(sql, form)
         async for content in copy.contents():
             certain = form == "jsonl" or b'"' not in content
             rows = content.count(b"\n") if certain else 0
@@ -124,6 +124,7 @@ class _Copy:
         self._session = session
         self._received: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_AHEAD)
+        self._driver: Any = None
         self._copying: asyncio.Task[str] | None = None
 
     async def start(self, sql: str, form: Format) -> None:
@@ -134,9 +135,9 @@ class _Copy:
         connection = await self._session.connection()
         with translated():
             await connection.exec_driver_sql(f"SELECT {calls}", execution_options=OWN_STATEMENT)
-        driver: Any = (await connection.get_raw_connection()).driver_connection
+        self._driver = (await connection.get_raw_connection()).driver_connection
         options = {"format": "csv", **(_UNUSED if form == "jsonl" else {})}
-        copying = driver.copy_from_query(sql, output=self._receive, **options)
+        copying = self._driver.copy_from_query(sql, output=self._receive, **options)
         self._copying = tasks.start(copying, name="hqt_async_db copy")
         self._copying.add_done_callback(lambda _: self._received.put_nowait(None))
 
@@ -162,11 +163,15 @@ class _Copy:
             yield b"".join(pieces)
 
     async def abandon(self) -> None:
-        """Stop it, and close the connection that is in the middle of it."""
-        if self._copying is None:
-            return
-        if not self._copying.done():
-            self._copying.cancel()
-            await tasks.wait(self._copying, None)
-        tasks.retrieve(self._copying)
+        """Stop it by closing the connection that is in the middle of it.
+
+        Cancelled, asyncpg would ask the server to stop, and stumble over what
+        it receives until that has happened.
+        """
+        if self._copying is not None:
+            if not self._copying.done():
+                self._driver.terminate()
+                self._room.release()
+                await tasks.wait(self._copying, None)
+            tasks.retrieve(self._copying)
         await self._session.invalidate()

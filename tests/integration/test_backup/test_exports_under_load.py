@@ -1,0 +1,231 @@
+"""Exports while others write, are cancelled, fail, and have many rows."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import subprocess
+import sys
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import update
+
+from hqt_async_db import Backtest, BacktestRepository, BacktestTrade, BackupError, TradeRepository
+from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.manifest import Manifest
+from hqt_async_db.backup.snapshot import TableQuery, snapshot
+from hqt_async_db.backup.tables import table_named
+from tests.integration.test_repository.samples import (
+    RUN,
+    SPAN,
+    add_backtest,
+    add_strategy,
+    add_user,
+    owned,
+    trade_row,
+)
+from tests.integration.test_repository.test_short_steps import longest_step_ms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hqt_async_db import DatabaseManager, Strategy
+    from hqt_async_db.backup.export import FileFormat
+
+FORMATS: tuple[FileFormat, ...] = ("json", "jsonl", "csv", "parquet")
+STEP_MS = 4.0
+ATTEMPTS = 5
+
+TRADES = table_named("backtest_trades")
+
+
+async def fill(db: DatabaseManager, trades: int) -> Strategy:
+    strategy = await add_strategy(db, await add_user(db))
+    backtest = await add_backtest(db, strategy)
+    rows = [trade_row(backtest, n % 5000, n / 7, exit_reason="x, y") for n in range(trades)]
+    await TradeRepository(db).create_many(rows)
+    return strategy
+
+
+async def listing(directory: Path) -> dict[str, bytes]:
+    def look() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    return await asyncio.to_thread(look)
+
+
+def is_whole(files: dict[str, bytes]) -> bool:
+    """Tell whether there are the files of the manifest, and no others."""
+    manifest = Manifest.parse(files["manifest.json"])
+    return {entry.file: entry.sha256 for entry in manifest.tables} == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files.items()
+        if name != "manifest.json"
+    }
+
+
+def lines_of(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+async def _write_on(db: DatabaseManager, strategy: Strategy, number: int) -> None:
+    """Store backtests with two trades that cancel out, and move profit between them."""
+    while True:
+        async with db.session() as session:
+            values = {**owned(strategy), **RUN, **SPAN, "name": f"{number}", "initial_capital": 1.0}
+            backtest = await BacktestRepository(session).create(**values)
+            trades = TradeRepository(session)
+            one = await trades.create(**trade_row(backtest, 1, 5.0))
+            two = await trades.create(**trade_row(backtest, 2, -5.0))
+            await session.flush()
+            for trade, amount in ((one, 3.0), (two, -3.0)):
+                change = update(BacktestTrade).where(BacktestTrade.id == trade.id)
+                await session.execute(change.values(profit=BacktestTrade.profit + amount))
+        await asyncio.sleep(0.005)
+
+
+async def test_an_export_is_one_point_in_time(db: DatabaseManager, tmp_path: Path) -> None:
+    strategy = await add_strategy(db, await add_user(db))
+    writers = [asyncio.create_task(_write_on(db, strategy, number)) for number in range(16)]
+    sizes = []
+    try:
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            await DatabaseBackup(db).export_all_tables(tmp_path, format="jsonl")
+            files = await listing(tmp_path)
+            trades = lines_of(files["backtest_trades.jsonl"])
+            backtests = lines_of(files["backtests.jsonl"])
+            assert {trade["backtest_id"] for trade in trades} == {row["id"] for row in backtests}
+            assert sum(trade["profit"] for trade in trades) == 0.0
+            sizes.append(len(trades))
+    finally:
+        for writer in writers:
+            writer.cancel()
+        await asyncio.gather(*writers, return_exceptions=True)
+    assert sizes[0] < sizes[-1]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_cancelled_export_changes_all_files_or_none(
+    db: DatabaseManager, tmp_path: Path, form: Any
+) -> None:
+    await fill(db, 3000)
+    backup = DatabaseBackup(db)
+    target = tmp_path / "target"
+    await backup.export_all_tables(target, format=form)
+    before = await listing(target)
+    await TradeRepository(db).delete_many(BacktestTrade.id > 2000)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await backup.export_all_tables(tmp_path / "other", format=form)
+    takes_s = loop.time() - started
+    chance = random.Random(7)
+    cancelled = kept = 0
+    for _ in range(20):
+        task = asyncio.create_task(backup.export_all_tables(target, format=form))
+        await asyncio.sleep(chance.random() * takes_s * 0.7)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        cancelled += task.cancelled()
+        after = await listing(target)
+        assert is_whole(after)  # all as before or, cancelled at the very end, all new
+        kept += after == before
+    assert min(cancelled, kept) > 3
+    assert all(pool["in_use"] == 0 for pool in db.pool_status().values())
+    await backup.export_all_tables(target, format=form)
+    assert is_whole(await listing(target))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_failure_leaves_what_was_there(
+    db: DatabaseManager, tmp_path: Path, form: Any
+) -> None:
+    await fill(db, 2000)
+    backup = DatabaseBackup(db)
+    await backup.export_all_tables(tmp_path, format=form)
+    before = await listing(tmp_path)
+    await TradeRepository(db).delete_many(BacktestTrade.id > 1000)
+
+    def stop(progress: Any) -> None:
+        if progress.table == "backtest_trades":
+            msg = "stopped"
+            raise BackupError(msg)
+
+    with pytest.raises(BackupError, match="stopped"):
+        await backup.export_all_tables(tmp_path, format=form, progress=stop)
+    assert await listing(tmp_path) == before
+
+
+async def test_blocks_may_be_left_early(db: DatabaseManager) -> None:
+    await fill(db, 8000)
+    query = TableQuery(TRADES, tuple(TRADES.columns))
+    for form in ("csv", "jsonl"):
+        async with snapshot(db) as view:
+            async with aclosing(view.blocks(query, form)) as blocks:
+                first = await anext(blocks)
+            assert first.content.endswith(b"\n")
+    assert await TradeRepository(db).count() == 8000
+    assert all(pool["in_use"] == 0 for pool in db.pool_status().values())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_an_export_keeps_the_loop_free(db: DatabaseManager, tmp_path: Path) -> None:
+    await db.warm_up()
+    await fill(db, 4000)
+    backup = DatabaseBackup(db)
+    too_long: dict[str, float] = {}
+    for form in FORMATS:
+        await backup.export_all_tables(tmp_path, format=form)
+        for _ in range(ATTEMPTS):
+            longest, _total = await longest_step_ms(backup.export_all_tables(tmp_path, format=form))
+            if longest <= STEP_MS:
+                break
+        else:
+            too_long[form] = longest
+    assert too_long == {}
+
+
+_PEAK = """
+import asyncio, resource, sys
+from hqt_async_db import DatabaseManager
+from hqt_async_db.backup import DatabaseBackup
+
+async def main():
+    async with DatabaseManager(sys.argv[1]) as db:
+        backup = DatabaseBackup(db)
+        for form in ("csv", "jsonl", "parquet"):
+            export = getattr(backup, f"export_table_to_{form}")
+            await export("backtest_trades", f"{sys.argv[2]}/x.{form}")
+
+asyncio.run(main())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_memory_does_not_grow_with_the_rows(
+    db: DatabaseManager, database_url: str, tmp_path: Path
+) -> None:
+    await fill(db, 10_000)
+    peaks = [await _peak_mb(database_url, tmp_path)]
+    backtest_id = (await BacktestRepository(db).get_one()).id
+    for _ in range(7):
+        rows = [trade_row(Backtest(id=backtest_id), n % 5000, n / 7) for n in range(10_000)]
+        await TradeRepository(db).create_many(rows)
+    peaks.append(await _peak_mb(database_url, tmp_path))
+    assert peaks[1] - peaks[0] < 20
+
+
+async def _peak_mb(url: str, directory: Path) -> float:
+    command = [sys.executable, "-c", _PEAK, url, str(directory)]
+    finished = await asyncio.to_thread(
+        subprocess.run, command, check=True, capture_output=True, text=True
+    )
+    return int(finished.stdout) / 1024
