@@ -138,6 +138,7 @@ async def test_a_cancelled_export_changes_all_files_or_none(
         after = await listing(target)
         assert is_whole(after)  # all as before or, cancelled at the very end, all new
         kept += after == before
+        before = after
     assert min(cancelled, kept) > 3
     assert all(pool["in_use"] == 0 for pool in db.pool_status().values())
     await backup.export_all_tables(target, format=form)
