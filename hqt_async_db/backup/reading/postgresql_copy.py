@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Text, case, cast, func, literal_column, null, select
+from sqlalchemy import Text, and_, case, cast, func, literal_column, null, select
 
 from hqt_async_db.backup.reading.query import BLOCK_BYTES, Block, TableQuery, literal_sql
 from hqt_async_db.connection import tasks
@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 _PLAIN: Final = (RowId, Int32, Int64, Double, ExactText, UtcDateTime, Money, Flag)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-# What the server may be configured to print otherwise.
+# What the server may be configured to print otherwise. A time limit for a
+# statement is kept here, where it is one for each piece of the many.
 _SETTINGS: Final = {
     "DateStyle": "ISO",
     "TimeZone": "UTC",
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
+    "statement_timeout": "0",
 }
 # Characters that JSON escapes, so that CSV has no reason to quote it.
 _UNUSED: Final = {"delimiter": "\x01", "quote": "\x02"}
 _AHEAD: Final = 2
+_NO_LIMIT_S: Final = 1e8
 
 
 def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
@@ -53,11 +56,17 @@ def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
         return None
     if not all(isinstance(column.type, _PLAIN) for column in query.columns):
         return None  # JSON is stored with its keys in any order
-    if any(map(_is_infinite, query.select().compile().params.values())):
+    if query.criteria and any(map(_is_infinite, and_(*query.criteria).compile().params.values())):
         return None  # a literal of those is no infinity, which is what is stored
+    return literal_sql(_statement, query, form, dialect)
+
+
+def _statement(query: TableQuery, form: Format) -> Select[Any]:
     written = [_written(column, form).label(column.name) for column in query.columns]
     rows = query.select(written)
-    return literal_sql(_as_json(rows) if form == "jsonl" else rows, dialect)
+    if form == "csv":
+        return rows
+    return select(func.row_to_json(literal_column("t"))).select_from(rows.subquery("t"))
 
 
 def _is_infinite(value: object) -> bool:
@@ -65,10 +74,6 @@ def _is_infinite(value: object) -> bool:
     if not isinstance(value, datetime):
         return False
     return (value if value.tzinfo else value.replace(tzinfo=UTC)) in {_FIRST, _LAST}
-
-
-def _as_json(rows: Select[Any]) -> Select[Any]:
-    return select(func.row_to_json(literal_column("t"))).select_from(rows.subquery("t"))
 
 
 def _written(column: Column[Any], form: Format) -> ColumnElement[Any]:
@@ -125,6 +130,7 @@ class _Copy:
         self._received: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_AHEAD)
         self._driver: Any = None
+        self._limit_s: float | None = None
         self._copying: asyncio.Task[str] | None = None
 
     async def start(self, sql: str, form: Format) -> None:
@@ -136,8 +142,11 @@ class _Copy:
         with translated():
             await connection.exec_driver_sql(f"SELECT {calls}", execution_options=OWN_STATEMENT)
         self._driver = (await connection.get_raw_connection()).driver_connection
+        self._limit_s = self._driver._config.command_timeout  # noqa: SLF001 - no public way
         options = {"format": "csv", **(_UNUSED if form == "jsonl" else {})}
-        copying = self._driver.copy_from_query(sql, output=self._receive, **options)
+        copying = self._driver.copy_from_query(
+            sql, output=self._receive, timeout=_NO_LIMIT_S, **options
+        )
         self._copying = tasks.start(copying, name="hqt_async_db copy")
         self._copying.add_done_callback(lambda _: self._received.put_nowait(None))
 
@@ -149,7 +158,7 @@ class _Copy:
         """Yield whole lines, some hundred KB at a time."""
         pieces: list[bytes] = []
         size = 0
-        while (piece := await self._received.get()) is not None:
+        while (piece := await self._next()) is not None:
             self._room.release()
             pieces.append(piece)
             size += len(piece)
@@ -161,6 +170,11 @@ class _Copy:
                 self.total = int(self._copying.result().split()[-1])
         if pieces:
             yield b"".join(pieces)
+
+    async def _next(self) -> bytes | None:
+        with translated():
+            async with asyncio.timeout(self._limit_s):
+                return await self._received.get()
 
     async def abandon(self) -> None:
         """Stop it by closing the connection that is in the middle of it.

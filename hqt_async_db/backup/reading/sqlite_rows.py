@@ -14,14 +14,16 @@ from hqt_async_db.connection.translation.translate import translated
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from sqlalchemy import Select
+
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.backup.reading.query import TableQuery
     from hqt_async_db.connection.sessions.session import Session
 
-# Written in about half a millisecond, in which the thread keeps the GIL.
-_ROWS: Final = 200
+# Written in half a millisecond, in which the thread keeps the GIL.
+_ROWS: Final[dict[Format, int]] = {"csv": 200, "jsonl": 125}
 # The loop's thread gets the GIL for certain only from one that sleeps.
-_WITHOUT_PAUSE_S: Final = 0.001
+_WITHOUT_PAUSE_S: Final = 0.0005
 _PAUSE_S: Final = 0.00005
 
 
@@ -30,7 +32,11 @@ def sqlite_sql(session: Session, query: TableQuery, form: Format) -> str | None:
     dialect = session.get_bind().dialect
     if dialect.driver != "hqt" or not is_known(query.columns):
         return None
-    return literal_sql(query.select(selected(query.columns, form)), dialect)
+    return literal_sql(_statement, query, form, dialect)
+
+
+def _statement(query: TableQuery, form: Format) -> Select[Any]:
+    return query.select(selected(query.columns, form))
 
 
 async def sqlite_blocks(
@@ -45,17 +51,17 @@ async def sqlite_blocks(
             stream = await closing.enter_async_context(adapted.stream_directly(sql, ()))
         while True:
             with translated():
-                block: Block | None = await stream.work(partial(_block, rows))
+                block: Block | None = await stream.work(partial(_block, rows, _ROWS[form]))
             if block is None or not block.rows:
                 return
             yield block
 
 
-def _block(rows: RawRows, fetch: Callable[[int], Sequence[Any]]) -> Block:
+def _block(rows: RawRows, most: int, fetch: Callable[[int], Sequence[Any]]) -> Block:
     content: list[bytes] = []
     size = count = 0
     pause_at = time.perf_counter() + _WITHOUT_PAUSE_S
-    while size < BLOCK_BYTES and (some := fetch(_ROWS)):
+    while size < BLOCK_BYTES and (some := fetch(most)):
         content.append(rows.write(some))
         size += len(content[-1])
         count += len(some)

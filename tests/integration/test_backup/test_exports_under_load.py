@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from hqt_async_db import Backtest, BacktestRepository, BacktestTrade, BackupError, TradeRepository
+from hqt_async_db import (
+    Backtest,
+    BacktestRepository,
+    BacktestTrade,
+    BackupError,
+    ConnectionFailedError,
+    DatabaseManager,
+    DeadlineExceededError,
+    TradeRepository,
+)
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.manifest import Manifest
 from hqt_async_db.backup.snapshot import TableQuery, snapshot
@@ -33,8 +42,10 @@ from tests.integration.test_repository.test_short_steps import longest_step_ms
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hqt_async_db import DatabaseManager, Strategy
+    from hqt_async_db import Strategy
     from hqt_async_db.backup.export import FileFormat
+    from tests.fixtures.managers import MakeDb
+    from tests.servers.process import ServerProcess
 
 FORMATS: tuple[FileFormat, ...] = ("json", "jsonl", "csv", "parquet")
 STEP_MS = 4.0
@@ -175,6 +186,43 @@ async def test_blocks_may_be_left_early(db: DatabaseManager) -> None:
             assert first.content.endswith(b"\n")
     assert await TradeRepository(db).count() == 8000
     assert all(pool["in_use"] == 0 for pool in db.pool_status().values())
+
+
+async def test_a_time_limit_is_for_a_statement_and_not_for_all_rows(
+    db: DatabaseManager, make_db: MakeDb, backend: str
+) -> None:
+    await fill(db, 40_000 if backend == "postgresql" else 4_000)  # more than sockets hold
+    limited = db if backend == "sqlite-memory" else make_db(statement_timeout_s=0.5)
+    rows = 0
+    query = TableQuery(TRADES, tuple(TRADES.columns))
+    async with snapshot(limited) as view, aclosing(view.blocks(query, "csv")) as blocks:
+        async for block in blocks:
+            if not rows:
+                await asyncio.sleep(0.8)
+            rows += block.rows
+    assert rows == await TradeRepository(db).count()
+
+
+@pytest.mark.backends("postgresql")
+async def test_a_server_that_says_nothing_is_given_up(private_server: ServerProcess) -> None:
+    url = private_server.admin.address.render_as_string(hide_password=False)
+    query = TableQuery(TRADES, tuple(TRADES.columns))
+    async with DatabaseManager(url, statement_timeout_s=0.5) as db:
+        await db.create_all()
+        await fill(db, 60_000)
+        try:
+            with pytest.raises((DeadlineExceededError, ConnectionFailedError)):
+                await _read_and_freeze(db, query, private_server)
+        finally:
+            await asyncio.to_thread(private_server.thaw)
+
+
+async def _read_and_freeze(db: DatabaseManager, query: TableQuery, server: ServerProcess) -> None:
+    async with snapshot(db) as view, aclosing(view.blocks(query, "csv")) as blocks:
+        await anext(blocks)
+        await asyncio.to_thread(server.freeze)
+        async for _ in blocks:
+            pass
 
 
 @pytest.mark.timeout(60)
