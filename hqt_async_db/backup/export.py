@@ -214,7 +214,12 @@ async def _write(
         await file.write(header(query.columns))
     guard = target.formula_guard
     async with aclosing(view.blocks(query, target.lines, formula_guard=guard)) as blocks:
-        await _pour(blocks, file, report)
+        if target.form == "parquet":
+            async for block in blocks:
+                await file.write(block.content)
+                report.add(block.rows)
+        else:
+            await _pour(blocks, file, report)
     report.end()
     return report.rows
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column
 
 # Of CSV text: so many rows are in memory at a time, and make a row group.
-_GROUP_BYTES: Final = 4_194_304
+_GROUP_BYTES: Final = 1_048_576
 
 
 def load_arrow() -> None:

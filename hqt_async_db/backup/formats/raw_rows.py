@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.formats.encode import Format
 
 _MARK: Final = "\\"  # before a time of somebody else's making; no canonical text has it
+_WITHOUT_FRACTION: Final = 19
 _LENGTH_OF_TIME: Final = 26  # of 2024-01-01 10:00:00.000000, as this library stores it
 # Sixteen digits before the point, and fractions that orjson writes in full.
 _LARGE: Final = b"0" * 16 + b"."
@@ -73,15 +74,24 @@ def _selected(column: Column[Any], form: Format) -> ColumnElement[Any]:
     if not isinstance(column.type, UtcDateTime):
         return column
     stored = type_coerce(column, String())
-    moment = func.rtrim(func.rtrim(stored, literal_column("'0'")), literal_column("'.'"))
-    offset: ColumnElement[Any] = literal_column("'+00'")
+    whole = func.substr(stored, _sql(1), _sql(_WITHOUT_FRACTION))
+    exact = func.rtrim(stored, _sql("0"))
+    offset = _sql("+00" if form == "csv" else "+00:00")
     if form == "jsonl":
-        moment = func.replace(moment, literal_column("' '"), literal_column("'T'"))
-        offset = literal_column("'+00:00'")
+        whole, exact = (func.replace(text, _sql(" "), _sql("T")) for text in (whole, exact))
     return case(
-        (func.length(stored) == literal_column(str(_LENGTH_OF_TIME)), moment.op("||")(offset)),
-        else_=literal_column(f"'{_MARK}'").op("||")(stored),
+        (
+            func.substr(stored, _sql(_WITHOUT_FRACTION + 1)) == _sql(".000000"),
+            whole.op("||")(offset),
+        ),
+        (func.length(stored) == _sql(_LENGTH_OF_TIME), exact.op("||")(offset)),
+        else_=_sql(_MARK).op("||")(stored),
     )
+
+
+def _sql(constant: int | str) -> ColumnElement[Any]:
+    """Return a constant as it is in SQL; none of ours has a quote."""
+    return literal_column(str(constant) if isinstance(constant, int) else f"'{constant}'")
 
 
 class RawRows:

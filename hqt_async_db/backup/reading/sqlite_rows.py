@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.reading.query import TableQuery
     from hqt_async_db.connection.sessions.session import Session
 
-# Written in half a millisecond, in which the thread keeps the GIL.
-_ROWS: Final[dict[Format, int]] = {"csv": 200, "jsonl": 125}
+# Written in less than a millisecond, in which the thread keeps the GIL;
+# fetching them, it lets go of it at every row.
+_ROWS: Final[dict[Format, int]] = {"csv": 150, "jsonl": 75}
 # The loop's thread gets the GIL for certain only from one that sleeps.
-_WITHOUT_PAUSE_S: Final = 0.0005
+_WITHOUT_PAUSE_S: Final = 0.002
 _PAUSE_S: Final = 0.00005
 
 
