@@ -51,16 +51,18 @@ class Binder:
         self._filled = [_BoundColumn(column, dialect) for column in filled]
         self._defaults = [default_of(column) for column in filled]
 
-    def rows(self, batch: Batch) -> list[tuple[Any, ...]]:
-        """Return the rows with the values of the driver."""
+    def parameters(self, batch: Batch) -> list[Any]:
+        """Return the driver's values of all rows, one row after the other."""
         bound: list[Any] = [range(batch.first_row, batch.first_row + batch.size)]
         for column, values in zip(self._columns, batch.values, strict=True):
             self._breaks.take()
             bound.append(column.bind(values))
         for column, default in zip(self._filled, self._defaults, strict=True):
             bound.append(column.bind([default]) * batch.size)
-        self._breaks.take()
-        return list(zip(*bound, strict=True))
+        parameters: list[Any] = [None] * (len(bound) * batch.size)
+        for place, values in enumerate(bound):
+            parameters[place :: len(bound)] = values
+        return parameters
 
     def unbound(self, batch: Batch) -> list[tuple[Any, ...]]:
         """Return the rows with Python's values, which SQLAlchemy binds."""

@@ -27,6 +27,7 @@ ROW: Final = "hqt_row"
 _KEEPS_ZERO: Final = "SET sql_mode = CONCAT(@hqt_mode, ',NO_AUTO_VALUE_ON_ZERO')"
 # What SQLAlchemy prepares in well under a millisecond.
 _VALUES_PER_STATEMENT: Final = 1000
+_ROWS_PER_GROUP: Final = 1000
 # A table that an earlier import of the same connection left would be in the way.
 _numbers = count(1)
 
@@ -106,6 +107,18 @@ class Stage:
             if not may_lack:
                 msg = f"{self.source}: the column {column.name!r} is missing"
                 raise ImportDataError(msg, source=self.source, column=column.name)
+
+
+async def in_groups(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]:
+    """Yield batches together, so that the way to a thread and back is worth it."""
+    group: list[Batch] = []
+    async for batch in batches:
+        group.append(batch)
+        if sum(batch.size for batch in group) >= _ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 class Staging(Protocol):

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
-from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.backup.staging import in_groups
 from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from sqlalchemy import Dialect
+
+    from hqt_async_db.backup.binding import Binder
     from hqt_async_db.backup.formats.rows import Batch
     from hqt_async_db.backup.staging import Stage
     from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
     from hqt_async_db.connection.sessions.session import Session
+
+# SQLite takes 32766 parameters.
+_ROWS_PER_STATEMENT: Final = 500
+_MOST_PARAMETERS: Final = 30_000
 
 
 class SQLiteStaging:
@@ -45,15 +52,12 @@ class SQLiteStaging:
         await self._hop(_create, sql)
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
-        """Set rows aside, each batch in a transaction of the temporary file."""
+        """Set rows aside, with what runs on the connection's thread only."""
         names = [stage.row.name, *(column.name for column in stage.columns)]
-        quote = self._dialect.identifier_preparer.quote
-        into = f"{quote(stage.table.name)} ({', '.join(map(quote, names))})"
-        sql = f"INSERT INTO {into} VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - quoted names of the metadata
-        binder = stage.binder(self._dialect)
-        async with WorkThread("stage") as thread:
-            async for batch in batches:
-                await self._hop(_insert, sql, await thread.run(binder.rows, batch))
+        insert = _Insert(self._dialect, stage.table.name, names, stage.binder(self._dialect))
+        async for group in in_groups(batches):
+            await self._hop(insert.run, group)
+        await self._hop(insert.end)
 
     async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Refuse: it would keep writers waiting while the rows are read."""
@@ -79,26 +83,56 @@ class SQLiteStaging:
             await tasks.finish(hop, name=_NAME)
 
 
-_NAME = "hqt_async_db stage rows"
+class _Insert:
+    """Inserts many rows a statement, each of which gives the GIL away but once.
+
+    A statement for every row would wait for it as often while the next rows
+    are being parsed.
+    """
+
+    def __init__(self, dialect: Dialect, table: str, names: Sequence[str], binder: Binder) -> None:
+        quote = dialect.identifier_preparer.quote
+        rows = max(1, min(_ROWS_PER_STATEMENT, _MOST_PARAMETERS // len(names)))
+        into = f"INSERT INTO temp.{quote(table)} ({', '.join(map(quote, names))}) VALUES "  # noqa: S608 - quoted names of the metadata
+        row = f"({', '.join('?' * len(names))})"
+        self._width = len(names)
+        self._step = rows * len(names)
+        self._one = into + row
+        self._many = into + ", ".join([row] * rows)
+        self._binder = binder
+        self._left: list[Any] = []
+
+    def run(self, _job: object, connection: sqlite3.Connection, group: Iterable[Batch]) -> None:
+        """Insert rows; the last few wait for more."""
+        parameters = self._left
+        for batch in group:
+            parameters += self._binder.parameters(batch)
+        whole = len(parameters) // self._step * self._step
+        for start in range(0, whole, self._step):
+            connection.execute(self._many, parameters[start : start + self._step]).close()
+        self._left = parameters[whole:]
+
+    def end(self, _job: object, connection: sqlite3.Connection) -> None:
+        """Insert the rows that still wait, in one transaction of the temporary file."""
+        left, width = self._left, self._width
+        connection.execute("BEGIN").close()
+        try:
+            rows = [left[start : start + width] for start in range(0, len(left), width)]
+            connection.executemany(self._one, rows).close()
+            connection.execute("COMMIT").close()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK").close()
+            raise
+
+
+_NAME: Final = "hqt_async_db stage rows"
 
 
 def _create(_job: object, connection: sqlite3.Connection, sql: str) -> None:
     # Has an effect before the first table only.
     connection.execute("PRAGMA temp.auto_vacuum=FULL").close()
     connection.execute(sql).close()
-
-
-def _insert(
-    _job: object, connection: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]
-) -> None:
-    connection.execute("BEGIN").close()
-    try:
-        connection.executemany(sql, rows).close()
-        connection.execute("COMMIT").close()
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK").close()
-        raise
 
 
 def _discard(_job: object, connection: sqlite3.Connection, names: Iterable[str]) -> None:

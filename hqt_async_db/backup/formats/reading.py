@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hqt_async_db.backup.formats.json_lines import JsonLines
 from hqt_async_db.backup.formats.rows import Source
 from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from sqlalchemy import Column, Dialect, Table
@@ -41,7 +43,9 @@ class BlockReader:
         self._source = source
         self._parser = parser
         self._thread = thread
+        self._is_over = False
         self._first: list[Batch] = []
+        self._ahead: asyncio.Task[list[Batch] | None] | None = None
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
@@ -50,23 +54,38 @@ class BlockReader:
 
     async def begin(self) -> None:
         """Read up to the first rows, or to the end of a file without any."""
-        async for batches in self._all():
+        while not self._first and (batches := await self._next()) is not None:
             self._first = batches
-            if batches:
-                return
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
-        """Yield the rows."""
-        for batch in self._first:
-            yield batch
-        async for batches in self._all():
+        """Yield the rows; the next block is parsed meanwhile."""
+        batches: list[Batch] | None = self._first
+        while batches is not None:
+            self._ahead = tasks.start(self._next(), name="hqt_async_db parse")
             for batch in batches:
                 yield batch
+            cancelled = await tasks.wait(self._ahead, None)
+            if cancelled is not None:
+                raise cancelled
+            batches = self._ahead.result()
 
-    async def _all(self) -> AsyncIterator[list[Batch]]:
-        async for block in self._blocks:
-            yield await self._thread.run(self._parser.feed, block)
-        yield await self._thread.run(self._parser.end)
+    async def close(self) -> None:
+        """Wait for what is being parsed; nobody needs it."""
+        if self._ahead is not None:
+            cancelled = await tasks.wait(self._ahead, None)
+            tasks.retrieve(self._ahead)
+            if cancelled is not None:
+                raise cancelled
+
+    async def _next(self) -> list[Batch] | None:
+        """Return the rows of the next block, None after the last one."""
+        if self._is_over:
+            return None
+        block = await anext(self._blocks, None)
+        if block is not None:
+            return await self._thread.run(self._parser.feed, block)
+        self._is_over = True
+        return await self._thread.run(self._parser.end)
 
 
 @asynccontextmanager
@@ -85,8 +104,11 @@ async def read_blocks(
     """
     async with aclosing(blocks), WorkThread("parser") as thread:
         reader = BlockReader(blocks, source, parser, thread)
-        await reader.begin()
-        yield reader
+        try:
+            await reader.begin()
+            yield reader
+        finally:
+            await reader.close()
 
 
 @asynccontextmanager

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _MOMENT: Final = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?\+00(?::00)?"
 _CANONICAL: Final = re.compile(rf"{_MOMENT}(?:\n{_MOMENT})*+", re.ASCII)
-# Of 2024-01-01, of 10:00:00 behind it, and of what is stored.
-_DATE, _TIME, _STORED = 10, 19, 26
+_NO_FRACTION: Final = ".000000\n"
+# The length of 2024-01-01 10:00:00.000000.
+_STORED: Final = 26
 
 
 class StoredTimes:
@@ -38,13 +39,14 @@ class StoredTimes:
         together = "\n".join(values) if type(values[0]) is str else ""
         if not _CANONICAL.fullmatch(together):
             return kind.bind_all(moments, self._dialect)
+        ended = f"{together}\n".replace("T", " ").replace("+00:00\n", _NO_FRACTION)
+        texts = ended.replace("+00\n", _NO_FRACTION).split("\n")[:-1]
         if "." not in together:
-            return [f"{value[:_DATE]} {value[_DATE + 1 : _TIME]}.000000" for value in values]
+            return texts
+        # Those that have a fraction got another one.
         return [
-            f"{value[:_DATE]} {value[_DATE + 1 :].partition('+')[0]}".ljust(_STORED, "0")
-            if "." in value
-            else f"{value[:_DATE]} {value[_DATE + 1 : _TIME]}.000000"
-            for value in values
+            text if len(text) == _STORED else text[: -len(_NO_FRACTION) + 1].ljust(_STORED, "0")
+            for text in texts
         ]
 
     def one(self, value: object, kind: ColumnType[datetime]) -> Any:
