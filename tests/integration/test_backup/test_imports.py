@@ -109,6 +109,20 @@ async def test_a_file_without_all_columns_is_taken(
     assert caught.value.column == "email"
 
 
+async def test_the_mark_against_formulas_goes_on_and_comes_off(
+    db: DatabaseManager, backup: DatabaseBackup, tmp_path: Path
+) -> None:
+    names = ["=1+1", "'=1", "'", "''", "+1", "-1", "@a", "plain", "", None]
+    for number, name in enumerate(names):
+        await add_user(db, f"u{number}", full_name=name)
+    path = tmp_path / "users.csv"
+    await backup.export_table_to_csv("users", path, formula_guard=True)
+    assert b",'=1+1," in await read(path)
+    await clear(db)
+    await backup.import_table_from_csv("users", path, formula_guard=True)
+    assert await stored(db, "users", "full_name") == names
+
+
 async def test_the_last_row_decides_about_all(
     db: DatabaseManager, backup: DatabaseBackup, tmp_path: Path
 ) -> None:
