@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -19,8 +20,28 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.formats.rows import Batch, Source
 
 _KEY: Final = re.compile(rb'"\s*:')
-# orjson takes one beyond 64 bits for a double.
-_LONG_INTEGER: Final = re.compile(rb"(?<![.\d])\d{19,}(?![.\deE])")
+_SPACES_BEFORE: Final = (b" :", b"\t:", b"\n:", b"\r:")
+_DIGITS: Final = bytes(48 if 48 <= code <= 57 else code for code in range(256))  # noqa: PLR2004 - 0 for 0 to 9
+_MANY_DIGITS: Final = b"0" * 19
+
+
+def _count_keys(text: bytes) -> int:
+    """Return how many keys a text has, at least: strings may hold what looks like one."""
+    if any(space in text for space in _SPACES_BEFORE):
+        return len(_KEY.findall(text))
+    return text.count(b'":')
+
+
+def _has_long_integer(text: bytes) -> bool:
+    """Tell whether a text may hold an integer that orjson would take for a double."""
+    text, end = text.translate(_DIGITS), 0
+    while (start := text.find(_MANY_DIGITS, end)) >= 0:
+        end = start + len(_MANY_DIGITS)
+        while text[end : end + 1] == b"0":
+            end += 1
+        if text[start - 1 : start] != b"." and text[end : end + 1] not in {b".", b"e", b"E"}:
+            return True
+    return False
 
 
 class JsonObjects:
@@ -48,7 +69,9 @@ class JsonObjects:
             self._keep_digits(objects, texts)
         if set(map(tuple, objects)) != {self._names}:
             objects = [self._in_order(*numbered) for numbered in enumerate(objects)]
-        return self._source.batch(list(zip(*map(dict.values, objects), strict=True)))
+        # A view of each object besides would have the garbage collector look at all
+        # that the process holds.
+        return self._source.batch([list(map(itemgetter(name), objects)) for name in self._names])
 
     def _parsed(self, texts: Sequence[bytes]) -> list[Any]:
         joined = b",".join(texts)
@@ -59,7 +82,7 @@ class JsonObjects:
         if len(objects) != len(texts) or set(map(type, objects)) != {dict} or not objects[0]:
             return [self._looked_at(*numbered) for numbered in enumerate(texts)]
         # As many keys as there are parsed: none is there twice.
-        if len(_KEY.findall(joined)) == sum(map(len, objects)) and not _LONG_INTEGER.search(joined):
+        if _count_keys(joined) == sum(map(len, objects)) and not _has_long_integer(joined):
             return objects
         return [self._looked_at(*numbered) for numbered in enumerate(texts)]
 
@@ -70,7 +93,7 @@ class JsonObjects:
         row: Any = None
         try:
             row = orjson.loads(text)
-            if len(_KEY.findall(text)) != len(row) or _LONG_INTEGER.search(text):
+            if _count_keys(text) != len(row) or _has_long_integer(text):
                 row = parse(text.decode())
         except UnfitJsonError as unfit:
             reason, row = str(unfit), None

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from hqt_async_db.backup.formats.decode import Form
 
-# What the columns of a piece take in C without the GIL being asked for.
-PIECE_ROWS: Final = 250
+# So many objects are parsed in well under a millisecond, and are too few for the garbage
+# collector to be called.
+PIECE_ROWS: Final = 200
 # No text of a table comes near it; a file without a line feed must not fill the memory.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
