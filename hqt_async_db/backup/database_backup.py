@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from hqt_async_db.backup import backups, export, imports, restore, statistics, verify
 from hqt_async_db.backup.imports import ImportOptions
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.backup.backups import BackupFormat
     from hqt_async_db.backup.export import AnyPath, FileFormat
+    from hqt_async_db.backup.imports import CsvImportChoices, ImportChoices
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.backup.restore import RestoredBackup
     from hqt_async_db.backup.verify import VerifiedBackup
@@ -225,16 +226,8 @@ class DatabaseBackup:
             self._db, directory, format, compression=compression, progress=progress
         )
 
-    async def import_table_from_json(  # noqa: PLR0913 - keyword-only options of an import
-        self,
-        table: str,
-        path: AnyPath,
-        /,
-        *,
-        replace: bool = False,
-        upsert: bool = False,
-        require_manifest: bool = False,
-        progress: ProgressCallback | None = None,
+    async def import_table_from_json(
+        self, table: str, path: AnyPath, /, **options: Unpack[ImportChoices]
     ) -> int:
         """Read the rows of a table from a JSON array of objects, all or none.
 
@@ -247,11 +240,11 @@ class DatabaseBackup:
         Args:
             table: Name of the table.
             path: The file; ``.gz`` and ``.zst`` are decompressed.
-            replace: Update the rows whose primary key the file has, and
-                delete the others; refused where one of those is referenced.
-            upsert: Update the rows whose primary key the file has.
-            require_manifest: Refuse a file without a manifest.
-            progress: Called now and then, and at the end.
+            options: ``replace=True`` updates the rows whose primary key the
+                file has, and deletes the others, which is refused where one
+                of those is referenced; ``upsert=True`` only updates;
+                ``require_manifest=True`` refuses a file without a manifest;
+                ``progress`` is called now and then, and at the end.
 
         Returns:
             The number of rows read.
@@ -263,42 +256,19 @@ class DatabaseBackup:
             InvalidInputError: There is no such table.
             ConfigurationError: An extra is not installed.
         """
-        options = ImportOptions(
-            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
-        )
-        return await imports.import_table(self._db, table, path, "json", options)
+        return await imports.import_table(self._db, table, path, "json", ImportOptions(**options))
 
-    async def import_table_from_jsonl(  # noqa: PLR0913 - as above
-        self,
-        table: str,
-        path: AnyPath,
-        /,
-        *,
-        replace: bool = False,
-        upsert: bool = False,
-        require_manifest: bool = False,
-        progress: ProgressCallback | None = None,
+    async def import_table_from_jsonl(
+        self, table: str, path: AnyPath, /, **options: Unpack[ImportChoices]
     ) -> int:
         """Read the rows of a table from JSON Lines, one object a line.
 
         What else is as for :meth:`import_table_from_json`.
         """
-        options = ImportOptions(
-            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
-        )
-        return await imports.import_table(self._db, table, path, "jsonl", options)
+        return await imports.import_table(self._db, table, path, "jsonl", ImportOptions(**options))
 
-    async def import_table_from_csv(  # noqa: PLR0913 - as above
-        self,
-        table: str,
-        path: AnyPath,
-        /,
-        *,
-        replace: bool = False,
-        upsert: bool = False,
-        require_manifest: bool = False,
-        formula_guard: bool = False,
-        progress: ProgressCallback | None = None,
+    async def import_table_from_csv(
+        self, table: str, path: AnyPath, /, **options: Unpack[CsvImportChoices]
     ) -> int:
         """Read the rows of a table from CSV in UTF-8 whose header names columns.
 
@@ -309,50 +279,27 @@ class DatabaseBackup:
         Args:
             table: Name of the table.
             path: The file.
-            replace: As there.
-            upsert: As there.
-            require_manifest: As there.
-            formula_guard: Take the apostrophe off that text begins with.
-            progress: As there.
+            options: As there; ``formula_guard=True`` takes the apostrophe off
+                that text begins with.
         """
-        options = ImportOptions(
-            replace=replace,
-            upsert=upsert,
-            require_manifest=require_manifest,
-            formula_guard=formula_guard,
-            progress=progress,
-        )
-        return await imports.import_table(self._db, table, path, "csv", options)
+        return await imports.import_table(self._db, table, path, "csv", ImportOptions(**options))
 
-    async def import_table_from_parquet(  # noqa: PLR0913 - as above
-        self,
-        table: str,
-        path: AnyPath,
-        /,
-        *,
-        replace: bool = False,
-        upsert: bool = False,
-        require_manifest: bool = False,
-        progress: ProgressCallback | None = None,
+    async def import_table_from_parquet(
+        self, table: str, path: AnyPath, /, **options: Unpack[ImportChoices]
     ) -> int:
         """Read the rows of a table from Parquet; needs the extra ``parquet``.
 
         What else is as for :meth:`import_table_from_json`.
         """
-        options = ImportOptions(
-            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        return await imports.import_table(
+            self._db, table, path, "parquet", ImportOptions(**options)
         )
-        return await imports.import_table(self._db, table, path, "parquet", options)
 
-    async def import_all_tables(  # noqa: PLR0913 - as above
+    async def import_all_tables(
         self,
         directory: AnyPath,
         format: FileFormat | None = None,  # noqa: A002 - the name it has in exports
-        *,
-        replace: bool = False,
-        upsert: bool = False,
-        require_manifest: bool = False,
-        progress: ProgressCallback | None = None,
+        **options: Unpack[ImportChoices],
     ) -> dict[str, int]:
         """Read every table that has a file in a directory, in one transaction.
 
@@ -362,18 +309,14 @@ class DatabaseBackup:
         Args:
             directory: Where the files are, named ``<table>.<format>``.
             format: ``json``, ``jsonl``, ``csv`` or ``parquet``; None for any.
-            replace: As there, for the tables that have a file.
-            upsert: As there.
-            require_manifest: As there.
-            progress: As there.
+            options: As there, for the tables that have a file.
 
         Returns:
             The number of rows by table.
         """
-        options = ImportOptions(
-            replace=replace, upsert=upsert, require_manifest=require_manifest, progress=progress
+        return await imports.import_all_tables(
+            self._db, directory, format, ImportOptions(**options)
         )
-        return await imports.import_all_tables(self._db, directory, format, options)
 
     async def get_database_stats(self) -> dict[str, Any]:
         """Return how many rows there are, how large they are and from when.

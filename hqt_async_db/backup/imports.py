@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, TypedDict, get_args
 
 from hqt_async_db.backup.checking import require_manifests
 from hqt_async_db.backup.export import FileFormat
@@ -40,6 +40,21 @@ _PARSERS: Final[dict[str, Callable[[Source], Parser]]] = {
     "jsonl": JsonLines,
     "csv": CsvLines,
 }
+
+
+class ImportChoices(TypedDict, total=False):
+    """The keywords of every import; :class:`ImportOptions` says what they mean."""
+
+    replace: bool
+    upsert: bool
+    require_manifest: bool
+    progress: ProgressCallback | None
+
+
+class CsvImportChoices(ImportChoices, total=False):
+    """The keywords of an import of CSV."""
+
+    formula_guard: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

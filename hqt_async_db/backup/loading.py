@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import text
 
-from hqt_async_db.backup import merging
+from hqt_async_db.backup import locking, merging
 from hqt_async_db.backup.faults import fault_of
 from hqt_async_db.backup.progress import Progress
 from hqt_async_db.backup.staging import PlainStaging, Stage, Staging
@@ -59,28 +59,32 @@ class TableSource:
     total: int | None = None
 
 
-async def load(
+async def load(  # noqa: PLR0913 - options by keyword
     db: DatabaseManager,
     sources: Sequence[TableSource],
     *,
     mode: Mode = "append",
     progress: ProgressCallback | None = None,
+    when_locked: Callable[[], Awaitable[None]] | None = None,
     before_commit: Callable[[Session], Awaitable[None]] | None = None,
 ) -> dict[str, int]:
     """Write the rows of several tables in one transaction; return their numbers.
 
     ``append`` inserts, ``upsert`` updates the rows whose primary key exists,
     ``replace`` also deletes those that the source lacks, and ``restore``
-    deletes every row of every table of the models before it inserts. On
-    SQLite and MySQL the rows are first set aside in temporary tables; on a
-    SQLite file other writers wait for the last step only, the move. Memory
-    is constant. The next row that the database numbers gets a free number.
+    deletes every row of every table of the models before it inserts, while
+    others may read but not write. On SQLite and MySQL the rows are first set
+    aside in temporary tables; on a SQLite file other writers wait for the
+    last step only, the move. Memory is constant. The next row that the
+    database numbers gets a free number.
 
     Args:
         db: The database.
         sources: The rows, each table once, in any order.
         mode: What becomes of the rows that are there.
         progress: Told of the rows that were read.
+        when_locked: Called by ``restore`` on a server once nobody else can
+            write any more, before anything is deleted.
         before_commit: Looks at the outcome in the transaction; what it
             raises undoes everything.
 
@@ -91,18 +95,24 @@ async def load(
     """
     ordered = _in_order(sources)
     async with (
-        db.open(SessionMode.DEFAULT, "import") as session,
+        db.open(_session_mode(db, mode), "import") as session,
         _staging(session) as (staging, stages),
     ):
-        loader = _Loader(session, staging, stages, mode, progress)
-        if staging.copies and mode in ("append", "restore"):
-            await loader.copy(ordered)
+        loader = _Loader(session, staging, stages, mode, progress, when_locked)
+        if isinstance(staging, PostgreSQLStaging) and mode in ("append", "restore"):
+            await loader.copy(ordered, staging)
         else:
             await loader.move(ordered)
         await _advance_sequences(session, [source.table for source in ordered])
         if before_commit is not None:
             await before_commit(session)
     return {stage.target.name: stage.rows for stage in stages}
+
+
+def _session_mode(db: DatabaseManager, mode: Mode) -> SessionMode:
+    """Return the isolation in which MySQL's locks keep new rows out, too."""
+    is_mysql = db.dialect_name in {"mysql", "mariadb"}
+    return SessionMode.WRITE if mode == "restore" and is_mysql else SessionMode.DEFAULT
 
 
 @asynccontextmanager
@@ -144,38 +154,38 @@ def _in_order(sources: Sequence[TableSource]) -> list[TableSource]:
 class _Loader:
     """Moves the rows of sources into their tables, in one way or the other."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what load() was asked for
         self,
         session: Session,
         staging: Staging,
         stages: list[Stage],
         mode: Mode,
         progress: ProgressCallback | None,
+        when_locked: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._session = session
         self._staging = staging
         self._stages = stages
         self._mode = mode
         self._progress = progress
+        self._when_locked = when_locked
 
     async def move(self, sources: Sequence[TableSource]) -> None:
         """Set all rows aside, then move them."""
         for source in sources:
             await self._set_aside(source, self._progress)
-        if self._mode == "restore":
-            await merging.empty(self._session)
+        await self._make_room()
         move = {"replace": merging.replace, "upsert": merging.upsert}
         await move.get(self._mode, merging.append)(self._session, self._stages)
 
-    async def copy(self, sources: Sequence[TableSource]) -> None:
+    async def copy(self, sources: Sequence[TableSource], staging: PostgreSQLStaging) -> None:
         """Put the rows where they belong at once."""
-        if self._mode == "restore":
-            await merging.empty(self._session)
+        await self._make_room()
         for source in sources:
             savepoint = merging.Savepoint(self._session)
             await savepoint.begin()
             try:
-                await self._copy(source)
+                await self._copy(source, staging)
             except (IntegrityViolationError, ValueRefusedError) as error:
                 await savepoint.undo()
                 await self._set_aside(source, None)
@@ -184,12 +194,19 @@ class _Loader:
                     raise
                 raise fault from error
 
-    async def _copy(self, source: TableSource) -> None:
+    async def _make_room(self) -> None:
+        if self._mode == "restore":
+            await locking.keep_writers_out(self._session)
+            if self._when_locked is not None:
+                await self._when_locked()
+            await merging.empty(self._session)
+
+    async def _copy(self, source: TableSource, staging: PostgreSQLStaging) -> None:
         async with source.open() as reader:
             stage = Stage(source.table, reader.columns, source.name, keyed=False)
             if reader.columns:
                 batches = self._counted(stage, reader, source.total, self._progress)
-                await self._staging.copy(stage, batches)
+                await staging.copy(stage, batches)
         self._stages.append(stage)
 
     async def _set_aside(self, source: TableSource, progress: ProgressCallback | None) -> None:

@@ -27,7 +27,7 @@ from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Dialect, Table
@@ -69,14 +69,14 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
 ) -> RestoredBackup:
     """Replace all rows of the database with those of a backup.
 
-    The backup is verified first, and what the database holds is backed up
-    beside it. What another process, or on a server anybody, writes between
-    that and the transaction below is replaced as well: stop the writers
-    first. Then everything is one transaction: writers are waited for,
-    readers keep what they see until they read anew, and after a crash at any
-    moment the database is the old one or the new one. A SQLite file is
-    replaced as a whole, also for other processes, tables that are not ours
-    included; elsewhere only the rows of the models' tables are.
+    The backup is verified first. Then writers are waited for and kept out,
+    what the database holds is backed up beside the backup, and everything is
+    replaced in one transaction: readers keep what they see until they read
+    anew, and after a crash at any moment the database is the old one or the
+    new one. Other processes that write to a SQLite file are kept out of the
+    transaction only: stop them, or what they write between the two is lost.
+    A SQLite file is replaced as a whole, tables that are not ours included;
+    elsewhere only the rows of the models' tables are.
 
     Args:
         db: The database; an empty one gets its schema.
@@ -110,35 +110,34 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             return await _from_scratch(db, found, progress)
         await found.db.dispose()
         async with _alone(live, timeout_s):
-            safety = await _back_up(db, path, is_replaced=True)
+            safety = await _back_up(db, path)
             await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(path, safety, rows)
 
 
-async def _back_up(db: DatabaseManager, path: Path, *, is_replaced: bool = False) -> Path | None:
-    """Back up what is about to be replaced; an empty database gets its schema.
-
-    Args:
-        db: The database.
-        path: The backup to be restored, beside which it is put.
-        is_replaced: Whether the file is replaced as a whole, schema included.
+async def _make_ready(db: DatabaseManager) -> None:
+    """Give an empty database its schema.
 
     Raises:
-        SchemaMismatchError: It is not at the newest revision, and no file
-            that is replaced as a whole.
+        SchemaMismatchError: Its schema is not the newest.
     """
-    async with db.session() as session:  # not a reader's, for whom there may be no file yet
+    async with db.session() as session:
+        layout = await layout_of(Snapshot(session))
+    if layout.revision is None and not layout.tables:
+        await db.create_all()
+    elif not layout.is_newest:
+        msg = f"the database is at revision {layout.revision}; upgrade it before the restore"
+        raise SchemaMismatchError(msg)
+
+
+async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
+    """Back up what is about to be replaced, beside the backup; None if it is empty."""
+    # A reader would find no file where none is to be replaced.
+    async with db.session(snapshot=db.dialect_name != "sqlite") as session:
         view = Snapshot(session)
         layout = await layout_of(view)
         is_empty = not any([await view.count(table) for table in layout.tables])
-    if layout.revision is None and not layout.tables:
-        if not is_replaced:
-            await db.create_all()
-        return None
-    if not layout.is_newest and not is_replaced:
-        msg = f"the database is at revision {layout.revision}; upgrade it before the restore"
-        raise SchemaMismatchError(msg)
     if is_empty:
         return None
     # On PostgreSQL an archive needs no tool, and so nothing that may be missing now.
@@ -146,30 +145,48 @@ async def _back_up(db: DatabaseManager, path: Path, *, is_replaced: bool = False
     return await backup_database(db, path.parent, format=form)
 
 
+async def _load(
+    db: DatabaseManager,
+    path: Path,
+    sources: Sequence[TableSource],
+    progress: ProgressCallback | None,
+) -> RestoredBackup:
+    """Replace all rows in one transaction; those that are there are backed up first."""
+    safety: Path | None = None
+
+    async def keep() -> None:
+        nonlocal safety
+        safety = await _back_up(db, path)
+
+    if db.dialect_name == "sqlite":  # one connection to memory cannot read beside itself
+        await keep()
+        rows = await load(db, sources, mode="restore", progress=progress)
+    else:
+        rows = await load(db, sources, mode="restore", progress=progress, when_locked=keep)
+    return RestoredBackup(path, safety, rows)
+
+
 async def _from_archive(
     db: DatabaseManager, path: Path, progress: ProgressCallback | None
 ) -> RestoredBackup:
     """Load an archive whose every byte was looked at; each table is compared once more."""
     async with open_archive(path) as archive:
-        safety = await _back_up(db, path)
+        await _make_ready(db)
         refuse_other_revision(archive.manifest, await migrations.current(db), path)
-        sources = archive.sources(db.engine.dialect)
-        rows = await load(db, sources, mode="restore", progress=progress)
-    return RestoredBackup(path, safety, rows)
+        return await _load(db, path, archive.sources(db.engine.dialect), progress)
 
 
 async def _from_scratch(
     db: DatabaseManager, found: Restored, progress: ProgressCallback | None
 ) -> RestoredBackup:
     """Load the rows of the scratch database, so that nothing else of it comes along."""
-    safety = await _back_up(db, found.path)
+    await _make_ready(db)
     async with snapshot(found.db) as view:
         totals = {table.name: await view.count(table) for table in all_tables()}
         sources = [
             _source(view, table, db.engine.dialect, totals[table.name]) for table in all_tables()
         ]
-        rows = await load(db, sources, mode="restore", progress=progress)
-    return RestoredBackup(found.path, safety, rows)
+        return await _load(db, found.path, sources, progress)
 
 
 def _source(view: Snapshot, table: Table, dialect: Dialect, total: int) -> TableSource:

@@ -124,18 +124,11 @@ async def in_groups(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]
 class Staging(Protocol):
     """What sets rows aside on one backend."""
 
-    @property
-    def copies(self) -> bool:
-        """Tell whether rows go into the target itself, and faster than by a stage."""
-
     async def create(self, stage: Stage) -> None:
         """Make the temporary table."""
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Set rows aside."""
-
-    async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
-        """Put rows into the target itself."""
 
     async def drop(self, stage: Stage) -> None:
         """Drop the temporary table, in the transaction that moved its rows."""
@@ -146,8 +139,6 @@ class Staging(Protocol):
 
 class PlainStaging:
     """Any backend, through SQLAlchemy: MariaDB and MySQL, and further drivers."""
-
-    copies = False
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -173,10 +164,6 @@ class PlainStaging:
             for start in range(0, len(rows), size):
                 part = [dict(zip(names, row, strict=True)) for row in rows[start : start + size]]
                 await self._session.execute(statement, part)
-
-    async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
-        """Refuse: there is nothing faster than a stage."""
-        raise NotImplementedError
 
     async def drop(self, stage: Stage) -> None:
         """Drop the temporary table; without that word MySQL would commit."""

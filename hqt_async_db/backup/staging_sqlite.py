@@ -37,8 +37,6 @@ class SQLiteStaging:
     ``SQLITE_TMPDIR`` names another; it has no name, and ends with the process.
     """
 
-    copies = False
-
     def __init__(self, session: Session, connection: HqtSQLiteConnection) -> None:
         self._session = session
         self._thread: ConnectionThread = connection.thread
@@ -58,10 +56,6 @@ class SQLiteStaging:
         async for group in in_groups(batches):
             await self._hop(insert.run, group)
         await self._hop(insert.end)
-
-    async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
-        """Refuse: it would keep writers waiting while the rows are read."""
-        raise NotImplementedError
 
     async def drop(self, stage: Stage) -> None:
         """Drop the temporary table."""

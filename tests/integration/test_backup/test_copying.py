@@ -79,11 +79,10 @@ async def test_everything_is_copied_and_compared(
     assert added.id == 2
 
 
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
 async def test_urls_are_opened_and_closed_and_the_schema_is_made(
-    database_url: str, other: DatabaseManager, backend: str
+    database_url: str, other: DatabaseManager
 ) -> None:
-    if backend == "sqlite-memory":
-        pytest.skip("what is in memory ends with its manager")
     await fill(other, 5)
     result = await copy_database(other, database_url)
     assert result.total_rows == 8

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from hqt_async_db import DatabaseManager, ImportDataError, StrategyRepository, UserRepository
 from hqt_async_db.backup.loading import Mode, load
 from hqt_async_db.errors import InvalidInputError
-from tests.integration.test_backup.loads import Rows, load_rows, source, stored, strategy, user
+from tests.integration.test_backup.loads import (
+    Rows,
+    lines,
+    load_rows,
+    source,
+    stored,
+    strategy,
+    user,
+)
 from tests.integration.test_repository.samples import add_strategy, add_user, user_row
 
 
@@ -159,3 +169,22 @@ async def test_no_rows_are_no_columns(db: DatabaseManager) -> None:
     assert await UserRepository(db).count() == 1
     assert await load_rows(db, "replace", users=[]) == {"users": 0}
     assert await UserRepository(db).count() == 0
+
+
+@pytest.mark.backends("postgresql", "mariadb")
+async def test_nobody_writes_into_a_restore(db: DatabaseManager) -> None:
+    """What is acknowledged during a restore is there afterwards, and nothing else of before."""
+    await load_rows(db, users=[user(1), user(2)])
+    tried: list[asyncio.Task[Any]] = []
+
+    async def try_to_write() -> None:
+        users = UserRepository(db)
+        assert len(await users.get_all()) == 2  # readers go on
+        tried.append(asyncio.create_task(users.create(**user_row("meanwhile"))))
+        await asyncio.wait(tried, timeout=0.3)
+        assert not tried[0].done()
+
+    sources = [source(db, "users", lines([user(7)]))]
+    await load(db, sources, mode="restore", when_locked=try_to_write)
+    await tried[0]
+    assert sorted(await stored(db, "users", "username")) == ["meanwhile", "u7"]

@@ -1,0 +1,35 @@
+"""Every table of the models kept for one transaction, on servers that have several writers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, literal, select, text
+
+from hqt_async_db.backup.tables import all_tables
+
+if TYPE_CHECKING:
+    from hqt_async_db.connection.sessions.session import Session
+
+
+async def keep_writers_out(session: Session) -> None:
+    """Let others read only, until the transaction ends; waits for those who write.
+
+    Costs one statement on PostgreSQL, and on MySQL one for each table, which
+    locks its rows and, where the transaction is SERIALIZABLE, the gaps beside
+    them. On SQLite the first write does it.
+
+    Raises:
+        DatabaseLockedError: A writer did not end within ``lock_timeout_s``.
+        DeadlockError: A writer waits for this transaction in turn.
+    """
+    dialect = session.get_bind().dialect
+    if dialect.name == "postgresql":
+        names = ", ".join(map(dialect.identifier_preparer.format_table, all_tables()))
+        await session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+    elif dialect.name in {"mysql", "mariadb"}:
+        for table in all_tables():
+            # By the primary key: whoever waits at another index has put his row into this one.
+            rows = select(literal(1)).select_from(table).with_for_update()
+            locked = rows.with_hint(table, "FORCE INDEX (PRIMARY)").subquery()
+            await session.execute(select(func.count()).select_from(locked))
