@@ -72,13 +72,18 @@ async def amount_of(db: DatabaseManager, name: str) -> int:
         return (await session.scalars(select(Entry.amount).where(Entry.name == name))).one()
 
 
-async def require_write_lock_free(url: str) -> None:
-    """Take the write lock of a SQLite file, at once, as another process would."""
+async def require_write_lock_free(url: str, *, within_s: float = 0.0) -> None:
+    """Take the write lock of a SQLite file, at once, as another process would.
+
+    Args:
+        url: Of the file.
+        within_s: How long an attempt at the lock that was under way may still take.
+    """
     path = make_url(url).database
     assert path is not None
 
     def take() -> None:
-        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(path, timeout=within_s, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
 

@@ -266,7 +266,8 @@ async def test_waiting_for_another_program_ends_at_once_when_cancelled(
         await asyncio.wait([task])
         assert time.monotonic() - started < 2
         assert task.cancelled()
-    await require_write_lock_free(database_url)
+    # The thread's last attempt may get the lock yet, and lets go of it.
+    await require_write_lock_free(database_url, within_s=1)
     await repository(ledger).create(name="later")
     assert await names_in(ledger) == {"warm", "later"}
 
