@@ -2,8 +2,8 @@
 
 orjson writes a piece of some hundred rows at once; what it writes otherwise
 than the canon wants is put right by replacing bytes. That is safe where no
-text has a comma or needs an escape and no number an exponent, which is looked
-at before. The others go through the :class:`Encoder`, value by value.
+text has a comma or needs an escape, which is looked at before. The others go
+through the :class:`Encoder`, value by value.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from sqlalchemy import Integer, String, case, func, literal_column, type_coerce
 
+from hqt_async_db.backup.formats.doubles import double_text
 from hqt_async_db.backup.formats.encode import Encoder, money_text
 from hqt_async_db.models.types import (
     ColumnType,
@@ -40,11 +41,15 @@ if TYPE_CHECKING:
 _MARK: Final = "\\"  # before a time of somebody else's making; no canonical text has it
 _WITHOUT_FRACTION: Final = 19
 _LENGTH_OF_TIME: Final = 26  # of 2024-01-01 10:00:00.000000, as this library stores it
-# Sixteen digits before the point, and fractions that orjson writes in full.
+# Where the two change to an exponent is not the same, nor how they write it.
 _LARGE: Final = b"0" * 16 + b"."
+_SMALL: Final = b"0.0000"
 # Since when orjson writes the plus is a matter of its version.
 _EXPONENT: Final = re.compile(rb"e[-+]" if b"+" in orjson.dumps(1e16) else rb"e[-\d]")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_ODD: Final = rb"-?(?:0\.0000\d+|\d{16,}\.\d+|\d+(?:\.\d+)?e[-+]?\d+)(?=,)"
+_ODD_IN_CSV: Final = re.compile(rb"(?<=,)" + _ODD)
+_ODD_IN_JSON: Final = re.compile(rb'(?<=":)' + _ODD)
 # Half the time of bytes.replace, which reads everything twice.
 _POINT_IN_CSV: Final = re.compile(rb"\.0,")
 _NULL: Final = re.compile(rb",null")
@@ -131,35 +136,26 @@ class RawRows:
 
     def _csv(self, rows: Sequence[Sequence[Any]]) -> bytes | None:
         written = orjson.dumps(rows)
-        if b',"",' in written or not self._is_regular(written, len(rows), b","):
+        if b',"",' in written or not self._is_regular(written, len(rows)):
             return None
+        if _has_odd_number(written):
+            written = _ODD_IN_CSV.sub(_canonical, written)
         written = _NULL.sub(b",", _POINT_IN_CSV.sub(b",", written))
         return _ROW_IN_CSV.sub(b"\n", written[4:-4]).translate(None, b'"') + b"\n"
 
     def _json_lines(self, rows: Sequence[Sequence[Any]]) -> bytes | None:
         names = self._names
         written = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows])
-        if not self._is_regular(written, len(rows), b":"):
+        if not self._is_regular(written, len(rows)):
             return None
+        if _has_odd_number(written):
+            written = _ODD_IN_JSON.sub(_canonical, written)
         written = _POINT_IN_JSON.sub(b',"', written)
         return b"{" + _ROW_IN_JSON.sub(b"}\n{", written[7:-8]) + b"}\n"
 
-    def _is_regular(self, written: bytes, rows: int, before: bytes) -> bool:
-        """Tell whether nothing in it looks different in canonical text.
-
-        Args:
-            written: What orjson wrote.
-            rows: Of how many rows.
-            before: What is before each value.
-        """
-        return not (
-            b"\\" in written
-            or written.count(b",") != rows * self._commas - 1
-            or _EXPONENT.search(written)
-            or before + b"0.0000" in written
-            or before + b"-0.0000" in written
-            or _LARGE in written.translate(_DIGITS)
-        )
+    def _is_regular(self, written: bytes, rows: int) -> bool:
+        """Tell whether every comma and quote in it separates values."""
+        return b"\\" not in written and written.count(b",") == rows * self._commas - 1
 
     def _encoded(self, rows: Sequence[Sequence[Any]]) -> bytes:
         columns = list(zip(*rows, strict=True))[1:-1]
@@ -168,6 +164,19 @@ class RawRows:
             for reader, values in zip(self._readers, columns, strict=True)
         ]
         return self._encoder.rows(list(zip(*read, strict=True)))
+
+
+def _has_odd_number(written: bytes) -> bool:
+    """Tell whether there may be a double whose digits are to be written otherwise."""
+    return (
+        _EXPONENT.search(written) is not None
+        or _SMALL in written
+        or _LARGE in written.translate(_DIGITS)
+    )
+
+
+def _canonical(number: re.Match[bytes]) -> bytes:
+    return double_text(float(number[0])).encode()
 
 
 def _needs_encoder(columns: Sequence[Column[Any]], form: Format) -> bool:

@@ -126,6 +126,32 @@ async def test_settings_of_the_server_change_nothing(db: DatabaseManager, make_d
     await assert_same(make_db(connect_args={"server_settings": odd}), stored)
 
 
+async def test_doubles_of_every_size_stand_beside_text_that_looks_like_them(
+    db: DatabaseManager, backend: str
+) -> None:
+    await db.create_all()
+    await store(db, [])
+    powers = range(-300 if backend == "mariadb" else -320, 308)
+    ratios = [
+        sign * digits * 10.0**power
+        for power in powers
+        for digits in (1, 1.25, 1.7976931348623157)
+        for sign in (1, -1)
+    ]
+    labels = ("1e-7", "0.00001", "a:0.00001", "1e16", "1234567890123456.0", "take-profit")
+    values = [
+        {"id": n, "label": labels[n % len(labels)], "ratio": ratio, "last": ratio / 3}
+        for n, ratio in enumerate(ratios, 1)
+        if ratio / 3
+    ]
+    async with db.session() as session:
+        await session.execute(insert(TABLE), values)
+    query = TableQuery(TABLE, (TABLE.c.id, TABLE.c.label, TABLE.c.ratio, TABLE.c.last))
+    for form in FORMS:
+        lines = Encoder(query.columns, form).rows([tuple(value.values()) for value in values])
+        assert await written(db, query, form) == (lines, len(values))
+
+
 async def test_many_rows_come_in_their_order_and_in_blocks(db: DatabaseManager) -> None:
     await db.create_all()
     await store(db, [])
