@@ -61,7 +61,7 @@ class ParquetFile:
 
     def flush(self) -> bytes:
         """Return the last rows and the end of the file."""
-        if self._blocks:
+        if self._size:  # blocks may be empty
             self._write_group()
         self._writer.close()
         return self._out.take()

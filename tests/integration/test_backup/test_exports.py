@@ -20,6 +20,7 @@ from hqt_async_db import (
     Base,
     ConfigurationError,
     InvalidInputError,
+    NotificationRepository,
     TradeRepository,
 )
 from hqt_async_db.backup import DatabaseBackup, Progress
@@ -109,6 +110,19 @@ async def test_an_empty_table_is_a_file(db: DatabaseManager, tmp_path: Path, for
     assert await asyncio.to_thread(read, path) == []
     if form == "json":
         assert await contents(path) == b"[\n]\n"
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_a_last_row_that_fills_a_group_of_parquet_is_the_end(
+    db: DatabaseManager, tmp_path: Path, rows: int
+) -> None:
+    user, message = await add_user(db), 'a "quoted",\n text, ' * 60_000
+    for number in range(rows):
+        await NotificationRepository(db).create(user_id=user.id, title=f"{number}", message=message)
+    path = tmp_path / "notifications.parquet"
+    assert await export(db, "parquet", "notifications", path) == rows
+    read_back = await asyncio.to_thread(read, path)
+    assert [row["message"] == message for row in read_back] == [True] * rows
 
 
 async def test_json_is_json_lines_in_brackets(db: DatabaseManager, tmp_path: Path) -> None:
