@@ -97,7 +97,7 @@ class Manifest:
             msg = "the manifest has a format that this version does not know; use a newer one"
             raise BackupVerificationError(msg)
         manifest = _made_of(values)
-        if manifest is None or manifest.to_bytes() != content:
+        if manifest is None or not _is_text_of(manifest, content):
             msg = "the manifest is damaged, or none of ours"
             raise BackupVerificationError(msg)
         return manifest
@@ -124,6 +124,13 @@ def _parsed(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_text_of(manifest: Manifest, content: bytes) -> bool:
+    try:
+        return manifest.to_bytes() == content
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
+        return False
 
 
 def _made_of(values: Any) -> Manifest | None:

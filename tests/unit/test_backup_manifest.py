@@ -69,6 +69,15 @@ def test_values_of_the_wrong_kind_are_refused_even_with_a_right_checksum(
             Manifest.parse(signed.to_bytes())
 
 
+@pytest.mark.parametrize("text", ["hqt_0001", "users", "users.csv", "export"])
+def test_a_lone_surrogate_is_refused(text: str) -> None:
+    content = MANIFEST.to_bytes()
+    damaged = content.replace(b'"%s"' % text.encode(), rb'"\ud800"')
+    assert damaged != content
+    with pytest.raises(BackupVerificationError):
+        Manifest.parse(damaged)
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"5", b"{}", b"[" * 100_000, b"x" * 2_000_000])
 def test_what_is_no_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(BackupVerificationError):
