@@ -110,7 +110,8 @@ class DatabaseBackup:
             path: The file; one that is there is replaced at the end.
             columns: Names of the columns, in their order; None for all.
             progress: Called now and then, and at the end.
-            filters: ``column=value``; None asks for NULL.
+            filters: ``column=value``; None asks for NULL, and JSON takes no
+                other value.
 
         Returns:
             The number of rows, which are in the order of the primary key.

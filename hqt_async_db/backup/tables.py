@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import Base
+from hqt_async_db.repositories.queries import holds_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,9 +51,19 @@ def equals(table: Table, filters: Mapping[str, Any]) -> list[ColumnElement[bool]
     """Return the criteria of ``column=value``; None asks for NULL.
 
     Raises:
-        InvalidInputError: A column is unknown, or a value does not fit it.
+        InvalidInputError: A column is unknown or holds JSON, or a value does
+            not fit it.
     """
-    return [_column(table, name) == value for name, value in filters.items()]
+    return [_equality(_column(table, name), value) for name, value in filters.items()]
+
+
+def _equality(column: Column[Any], value: object) -> ColumnElement[bool]:
+    if value is None:
+        return column.is_(None)
+    if holds_json(column):
+        msg = f"{column.name} holds JSON; only NULL can be asked for"
+        raise InvalidInputError(msg, field=column.name)
+    return column == value
 
 
 def _column(table: Table, name: str) -> Column[Any]:

@@ -123,11 +123,16 @@ def _equality(model: type[Any], name: str, value: Any, dialect: Dialect) -> Colu
     column = column_of(model, name)
     if value is None:
         return column.is_(None)
-    if isinstance(column.type, JSON) or isinstance(getattr(column.type, "impl", None), JSON):
+    if holds_json(column):
         _refuse(f"{name} holds JSON; compare one of its entries, in a criterion", name)
     if isinstance(value, list | tuple | set | frozenset):
         return _membership(column, value, dialect)
     return _equals(column, value, dialect)
+
+
+def holds_json(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> bool:
+    """Tell whether a column holds JSON, which PostgreSQL does not compare and others as text."""
+    return isinstance(column.type, JSON) or isinstance(getattr(column.type, "impl", None), JSON)
 
 
 def _equals(

@@ -101,6 +101,7 @@ async def test_filters_and_columns_choose(db: DatabaseManager, tmp_path: Path, f
         ["second", "2"]
     ]
     assert await export(db, form, "users", path, username="'; DROP TABLE users; --") == 0
+    assert await export(db, form, "strategies", path, parameters=None) == 0
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -233,6 +234,8 @@ async def test_text_is_guarded_against_spreadsheets_on_request(
         ("users", {"id": "one"}),
         ("users", {"username": "a\0b"}),
         ("users", {"username": "\ud800"}),
+        ("strategies", {"parameters": {}}),
+        ("strategies", {"parameters": '{"fast": 5}'}),
     ],
 )
 async def test_what_is_no_name_or_value_is_refused(
