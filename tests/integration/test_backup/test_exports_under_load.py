@@ -243,6 +243,26 @@ async def test_an_export_keeps_the_loop_free(db: DatabaseManager, tmp_path: Path
     assert too_long == {}
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_an_object_of_thousands_of_keys_keeps_the_loop_free(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await db.warm_up()
+    user = await add_user(db)
+    large = {f"{n * 7919 % 20_011:05}": n / 7 for n in range(20_000)}
+    for number in range(5):
+        await add_strategy(db, user, f"{number}", parameters=large)
+    backup, longest = DatabaseBackup(db), []
+    for _ in range(ATTEMPTS):
+        export = backup.export_table_to_csv("strategies", tmp_path / "s.csv", formula_guard=True)
+        longest.append((await longest_step_ms(export))[0])
+    assert min(longest) <= STEP_MS
+    await backup.export_table_to_jsonl("strategies", tmp_path / "s.jsonl")
+    rows = lines_of((await listing(tmp_path))["s.jsonl"])
+    assert [list(row["parameters"].items()) == sorted(large.items()) for row in rows] == [True] * 5
+
+
 _PEAK = """
 import asyncio, resource, sys
 from hqt_async_db import DatabaseManager
