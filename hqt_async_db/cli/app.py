@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from hqt_async_db.cli import backups, copying, exporting, figures, importing, schema
+from hqt_async_db.cli.outcomes import Commands
 
 app = typer.Typer(
     name="hqt-db",
+    cls=Commands,
     help="Look after a database of hqt_async_db.\n\n"
     "Exit codes: 0 done; 1 the database refused or the work failed; 2 wrong use; 3 a schema, a "
     "backup or a copy is not what it should be; 130 and 143 interrupted, with nothing half done.",

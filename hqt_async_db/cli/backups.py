@@ -13,6 +13,7 @@ from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run, run_with
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from hqt_async_db.backup import RestoredBackup, VerifiedBackup
@@ -48,7 +49,7 @@ def backup(
         )
 
     with bars() as tell:
-        path = run_with(work, url, as_json=as_json)
+        path = run_with(work, url)
     if as_json:
         print_json({"path": path})
     else:
@@ -68,10 +69,9 @@ def verify(
 
     with bars() as tell:
         if url is None:
-            alone = verify_backup(path, tools_dir=tools_dir, progress=tell)
-            found = run(alone, as_json=as_json)
+            found = run(lambda: verify_backup(path, tools_dir=tools_dir, progress=tell))
         else:
-            found = run_with(work, url, as_json=as_json, may_create=True)
+            found = run_with(work, url, may_create=True)
     if as_json:
         print_json({"path": path, "tables": dict(found.rows), "restored_into": found.restored_into})
         return
@@ -95,7 +95,7 @@ def restore(
     """Replace what the database holds by a backup, once that is verified."""
     if not yes:
         hint = "a restore replaces everything in the database; add --yes if you mean it"
-        raise typer.BadParameter(hint, param_hint="--yes")
+        raise InvalidInputError(hint, field="yes")
 
     async def work(db: DatabaseManager) -> RestoredBackup:
         return await DatabaseBackup(db).restore_database(
@@ -103,7 +103,7 @@ def restore(
         )
 
     with bars() as tell:
-        found = run_with(work, url, as_json=as_json, may_create=True)
+        found = run_with(work, url, may_create=True)
     if as_json:
         print_json({"path": path, "tables": dict(found.rows), "safety_backup": found.safety_backup})
         return
@@ -119,7 +119,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete old backups; the newest verified one always stays."""
-    deleted = run(prune_backups(directory, keep), as_json=as_json)
+    deleted = run(lambda: prune_backups(directory, keep))
     if as_json:
         print_json({"deleted": [str(path) for path in deleted]})
         return

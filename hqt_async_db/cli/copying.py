@@ -32,7 +32,7 @@ def copy(
 ) -> None:
     """Copy all rows into an empty database of any kind, and compare the two."""
     with bars() as tell:
-        result = run_with(lambda db: copy_database(db, target, progress=tell), url, as_json=as_json)
+        result = run_with(lambda db: copy_database(db, target, progress=tell), url)
     if as_json:
         print_json({**asdict(result), "total_rows": result.total_rows})
         return

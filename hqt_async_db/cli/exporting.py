@@ -52,7 +52,7 @@ def export(  # noqa: PLR0913 - every option by its name
     if table is None:
         if columns or where:
             hint = "--columns and --where need --table"
-            raise typer.BadParameter(hint, param_hint="--table")
+            raise InvalidInputError(hint, field="table")
 
         async def work(db: DatabaseManager) -> dict[str, int]:
             return await DatabaseBackup(db).export_all_tables(
@@ -62,7 +62,7 @@ def export(  # noqa: PLR0913 - every option by its name
     else:
         if compression:
             hint = "the name of the file tells, such as users.csv.gz"
-            raise typer.BadParameter(hint, param_hint="--compression")
+            raise InvalidInputError(hint, field="compression")
         name, chosen = table, None if columns is None else columns.split(",")
         verb = f"export_table_to_{format_of(path, form)}"
 
@@ -72,7 +72,7 @@ def export(  # noqa: PLR0913 - every option by its name
             return {name: await write(name, path, columns=chosen, progress=tell, **filters)}
 
     with bars() as tell:
-        rows = run_with(work, url, as_json=as_json)
+        rows = run_with(work, url)
     tell_rows(rows, "exported to", path, as_json=as_json)
 
 

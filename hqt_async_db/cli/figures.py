@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def stats(*, url: Url = None, as_json: AsJson = False) -> None:
     """Count the rows of every table, with their size and age."""
-    found = run_with(lambda db: DatabaseBackup(db).get_database_stats(), url, as_json=as_json)
+    found = run_with(lambda db: DatabaseBackup(db).get_database_stats(), url)
     if as_json:
         print_json(found)
         return
@@ -30,7 +30,7 @@ def stats(*, url: Url = None, as_json: AsJson = False) -> None:
 
 def health(*, url: Url = None, as_json: AsJson = False) -> None:
     """Ask the database how it is: latency, durability, warnings."""
-    found = run_with(_health, url, as_json=as_json)
+    found = run_with(_health, url)
     if as_json:
         print_json(found)
         return

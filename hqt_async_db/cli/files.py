@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import typer
-
 from hqt_async_db.cli.printing import print_json, print_table, say
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,7 @@ def format_of(path: Path, form: FileFormat | None) -> FileFormat:
     found = form or _FORMATS.get(suffixes[-1] if suffixes else "")
     if found is None:
         hint = f"{path.name} ends with none of {', '.join(_FORMATS)}; give --format"
-        raise typer.BadParameter(hint, param_hint="PATH")
+        raise InvalidInputError(hint, field="format")
     return found
 
 

@@ -57,5 +57,5 @@ def import_(  # noqa: PLR0913 - every option by its name
         return {name: await read(name, path, progress=tell, **options)}
 
     with bars() as tell:
-        rows = run_with(work, url, as_json=as_json)
+        rows = run_with(work, url)
     tell_rows(rows, "imported from", path, as_json=as_json)

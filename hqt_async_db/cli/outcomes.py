@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what it says when it failed."""
+"""How commands end: their exit code, and what they say when they failed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import json
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from hqt_async_db.errors import (
     BackupVerificationError,
@@ -34,6 +35,8 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+# What Typer raises for wrong use; the module of that class differs from version to version.
+_WRONG_USE: Final = cast("tuple[type[typer.BadParameter], ...]", typer.BadParameter.__bases__)
 _CODES = {
     ConfigurationError: ExitCode.WRONG_USE,
     InvalidInputError: ExitCode.WRONG_USE,
@@ -47,17 +50,32 @@ def exit_code_of(error: HqtDbError) -> ExitCode:
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.FAILED)
 
 
+class Commands(TyperGroup):
+    """The commands, each of which ends as :func:`explained` says."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run one command; its options are not parsed yet."""
+        with explained(as_json="--json" in ctx.args):
+            return super().invoke(ctx)
+
+
 @contextmanager
 def explained(*, as_json: bool) -> Iterator[None]:
     """End the command with a message and an exit code where the library refuses.
 
-    Any other exception is a defect and keeps its traceback.
+    What Typer refuses it shows itself, with the command's usage, unless a
+    script asked. Any other exception is a defect and keeps its traceback.
     """
     try:
         yield
     except HqtDbError as error:
         _complain(error, as_json=as_json)
         raise typer.Exit(exit_code_of(error)) from None
+    except _WRONG_USE as error:
+        if not as_json:
+            raise
+        _print_document("UsageError", error.format_message(), retryable=False)
+        raise typer.Exit(ExitCode.WRONG_USE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except asyncio.CancelledError:
@@ -65,10 +83,14 @@ def explained(*, as_json: bool) -> Iterator[None]:
 
 
 def _complain(error: HqtDbError, *, as_json: bool) -> None:
-    lines = [str(error), *getattr(error, "__notes__", ())]
+    message = "\n".join([str(error), *getattr(error, "__notes__", ())])
     if as_json:
-        facts = {"error": type(error).__name__, "message": lines[0], "retryable": error.retryable}
-        typer.echo(json.dumps(facts), err=True)
+        _print_document(type(error).__name__, message, retryable=error.retryable)
         return
     where = Console(stderr=True)
-    where.print("hqt-db:", "\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    where.print("hqt-db:", message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_document(error: str, message: str, *, retryable: bool) -> None:
+    facts = {"error": error, "message": message, "retryable": retryable}
+    typer.echo(json.dumps(facts), err=True)

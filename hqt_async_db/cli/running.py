@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from hqt_async_db.cli.outcomes import explained
 from hqt_async_db.connection import urls
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -24,7 +23,6 @@ def run_with(
     work: Callable[[DatabaseManager], Awaitable[T]],
     url: str | None,
     *,
-    as_json: bool,
     may_create: bool = False,
 ) -> T:
     """Return what ``work`` returns, given the database of ``url``.
@@ -32,7 +30,6 @@ def run_with(
     Args:
         work: What the command does.
         url: The database.
-        as_json: Whether an error is to be told in JSON.
         may_create: Whether a SQLite file that is not there is made.
     """
 
@@ -43,24 +40,25 @@ def run_with(
             with translated():
                 return await work(db)
 
-    return run(opened(), as_json=as_json)
+    return run(opened)
 
 
-def run(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+def run(work: Callable[[], Awaitable[T]]) -> T:
     """Return what ``work`` returns; Ctrl-C and SIGTERM cancel it.
 
     It has then ended, and cleaned up behind it, before the command does.
     """
-    with explained(as_json=as_json):
-        return asyncio.run(_cancelled_by_sigterm(work))
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # it takes a moment, in which Ctrl-C must find no coroutine
+        return runner.run(_cancelled_by_sigterm(work))
 
 
-async def _cancelled_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+async def _cancelled_by_sigterm(work: Callable[[], Awaitable[T]]) -> T:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - asyncio.run started it
+    assert task is not None  # noqa: S101 - a runner started it
     with contextlib.suppress(NotImplementedError, RuntimeError):  # not in a thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+    return await work()
 
 
 def refuse_missing(url: str | None) -> None:

@@ -11,6 +11,7 @@ from hqt_async_db import migrations
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say
 from hqt_async_db.cli.running import run_with
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from hqt_async_db.connection.manager import DatabaseManager
@@ -25,7 +26,7 @@ def init(*, url: Url = None, as_json: AsJson = False) -> None:
         await db.create_all()
         return await migrations.current(db)
 
-    revision = run_with(create, url, as_json=as_json, may_create=True)
+    revision = run_with(create, url, may_create=True)
     _tell({"revision": revision}, f"The schema is at revision {revision}.", as_json=as_json)
 
 
@@ -36,9 +37,7 @@ def upgrade(
     as_json: AsJson = False,
 ) -> None:
     """Bring an older schema up to date. Take a backup before."""
-    applied = run_with(
-        lambda db: migrations.upgrade(db, revision), url, as_json=as_json, may_create=True
-    )
+    applied = run_with(lambda db: migrations.upgrade(db, revision), url, may_create=True)
     _tell_steps("applied", applied, as_json=as_json)
 
 
@@ -54,20 +53,20 @@ def downgrade(
     """Take the schema back; what newer revisions added is lost with its rows."""
     if not yes:
         hint = "a downgrade drops tables or columns with what they hold; add --yes if you mean it"
-        raise typer.BadParameter(hint, param_hint="--yes")
-    undone = run_with(lambda db: migrations.downgrade(db, revision), url, as_json=as_json)
+        raise InvalidInputError(hint, field="yes")
+    undone = run_with(lambda db: migrations.downgrade(db, revision), url)
     _tell_steps("undone", undone, as_json=as_json)
 
 
 def current(*, url: Url = None, as_json: AsJson = False) -> None:
     """Print the revision of the database, base if it has none."""
-    revision = run_with(migrations.current, url, as_json=as_json)
+    revision = run_with(migrations.current, url)
     _tell({"revision": revision}, revision or _BASE, as_json=as_json)
 
 
 def history(*, url: Url = None, as_json: AsJson = False) -> None:
     """List the revisions that this version knows, the newest first."""
-    revisions = run_with(migrations.history, url, as_json=as_json)
+    revisions = run_with(migrations.history, url)
     if as_json:
         print_json([asdict(revision) for revision in revisions])
         return
@@ -82,7 +81,7 @@ def history(*, url: Url = None, as_json: AsJson = False) -> None:
 
 def check(*, url: Url = None, as_json: AsJson = False) -> None:
     """Compare the database with the models; exit with 3 where they differ."""
-    run_with(migrations.check, url, as_json=as_json)
+    run_with(migrations.check, url)
     _tell({"matches": True}, "The schema is the one of the models.", as_json=as_json)
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import typer
 
-from hqt_async_db import cli
+from hqt_async_db import BackupError, cli
+from hqt_async_db.cli.outcomes import explained
 from tests.integration.test_cli.conftest import CHECKOUT, invoke, start
 
 if TYPE_CHECKING:
@@ -77,6 +79,46 @@ def test_an_error_is_a_document_for_scripts(tmp_path: Path) -> None:
     told = json.loads(done.stderr)
     assert told["error"] == "ConfigurationError"
     assert told["retryable"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "names"),
+    [
+        (("downgrade", "base"), "InvalidInputError", "--yes"),
+        (("restore", "b.zip"), "InvalidInputError", "--yes"),
+        (("export", "all", "--columns", "id"), "InvalidInputError", "--table"),
+        (("export", "u.txt", "--table", "users"), "InvalidInputError", "--format"),
+        (("export", "all", "--format", "xml"), "UsageError", "xml"),
+        (("prune", "backups", "--keep", "x"), "UsageError", "--keep"),
+        (("prune",), "UsageError", "directory"),
+        (("stats", "--nothing"), "UsageError", "--nothing"),
+        (("nothing",), "UsageError", "nothing"),
+    ],
+)
+def test_wrong_use_is_a_document_for_scripts_too(
+    arguments: tuple[str, ...], error: str, names: str, tmp_path: Path
+) -> None:
+    done = invoke(*arguments, "--json", url=f"sqlite:///{tmp_path}/no.db")
+    assert (done.exit_code, done.stdout) == (2, "")
+    told = json.loads(done.stderr)
+    assert (told["error"], told["retryable"]) == (error, False)
+    assert names in told["message"].lower()
+
+
+def test_what_is_refused_here_is_one_line_for_people(tmp_path: Path) -> None:
+    done = invoke("downgrade", "base", url=f"sqlite:///{tmp_path}/no.db")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+
+
+def test_notes_are_part_of_the_message_of_a_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = BackupError("the restore failed")
+    error.add_note("what was there is in b.zip")
+    with pytest.raises(typer.Exit), explained(as_json=True):
+        raise error
+    told = json.loads(capsys.readouterr().err)
+    assert told["message"] == "the restore failed\nwhat was there is in b.zip"
 
 
 def test_an_unknown_option_is_wrong_use() -> None:
