@@ -13,6 +13,7 @@ from hqt_async_db.cli.files import FORMAT_HELP, format_of, tell_rows
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run_with
+from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from hqt_async_db.connection.manager import DatabaseManager
@@ -46,7 +47,13 @@ def import_(  # noqa: PLR0913 - every option by its name
         "require_manifest": require_manifest,
     }
 
+    if not path.exists():
+        msg = f"there is no file or directory {path}"
+        raise InvalidInputError(msg, field="path")
     is_directory = path.is_dir()
+    if is_directory and table is not None:
+        msg = f"{path} is a directory, whose files tell their tables; with --table name one of them"
+        raise InvalidInputError(msg, field="table")
 
     async def work(db: DatabaseManager) -> dict[str, int]:
         backup = DatabaseBackup(db)

@@ -88,6 +88,8 @@ def test_an_error_is_a_document_for_scripts(tmp_path: Path) -> None:
         (("restore", "b.zip"), "InvalidInputError", "--yes"),
         (("export", "all", "--columns", "id"), "InvalidInputError", "--table"),
         (("export", "u.txt", "--table", "users"), "InvalidInputError", "--format"),
+        (("import", "nosuch.csv"), "InvalidInputError", "no file or directory nosuch.csv"),
+        (("import", "nosuch/"), "InvalidInputError", "no file or directory nosuch"),
         (("export", "all", "--format", "xml"), "UsageError", "xml"),
         (("prune", "backups", "--keep", "x"), "UsageError", "--keep"),
         (("prune",), "UsageError", "directory"),

@@ -98,6 +98,17 @@ def test_what_was_exported_is_imported(
 
 
 @pytest.mark.usefixtures("users")
+def test_a_directory_is_not_imported_for_one_table(
+    hqt_db: Run, hqt_db_json: RunJson, database_url: str, tmp_path: Path
+) -> None:
+    hqt_db("export", tmp_path / "all")
+    asyncio.run(add_one_user(database_url, "third"))
+    told = hqt_db("import", tmp_path / "all", "--table", "strategies", "--replace", code=2)
+    assert "name one of them" in told
+    assert hqt_db_json("stats")["tables"]["users"] == 3
+
+
+@pytest.mark.usefixtures("users")
 def test_files_that_were_changed_are_told_by_the_exit_code(hqt_db: Run, tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     hqt_db("export", path, "--table", "users")
