@@ -80,11 +80,18 @@ def _filters(table: str, conditions: Iterable[str], dialect: Dialect) -> dict[st
     """Return the values that ``column=value`` asks for.
 
     Raises:
-        InvalidInputError: A column is unknown, or a value does not fit it.
+        InvalidInputError: One is no condition, a column is unknown or there
+            twice, or a value does not fit it.
     """
-    filters = {}
+    filters: dict[str, Any] = {}
     for condition in conditions:
-        name, _, written = condition.partition("=")
+        name, equals, written = condition.partition("=")
+        if not equals:
+            msg = f"--where {name}: write {name}=value, or {name}= for NULL"
+            raise InvalidInputError(msg, field=name)
+        if name in filters:
+            msg = f"--where {name}: a row has one value there, and two are asked for"
+            raise InvalidInputError(msg, field=name)
         (column,) = columns_named(table_named(table), [name])
         try:
             decoder = Decoder(column, dialect, "csv", as_stored=False)
