@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
-from hqt_async_db.backup.files import NewFile, new_file, refused
+from hqt_async_db.backup.files import NewFile, new_file, path_of, refused
 from hqt_async_db.backup.formats.encode import Encoder, Format, header
 from hqt_async_db.backup.formats.packing import SUFFIXES, Chain, JsonArray, compressor, suffix_of
 from hqt_async_db.backup.formats.parquet import ParquetFile, load_arrow
@@ -27,6 +26,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from hqt_async_db.backup.files import Compressor
     from hqt_async_db.backup.progress import ProgressCallback
@@ -67,7 +67,7 @@ async def export_table(  # noqa: PLR0913 - keyword-only options of an export
     """Write one table to a file; see :class:`DatabaseBackup`."""
     table = table_named(name)
     query = TableQuery(table, columns_named(table, columns), equals(table, filters))
-    target = Target(query, _path(path), form, formula_guard)
+    target = Target(query, path_of(path), form, formula_guard)
     if form == "parquet" and target.path.suffix in SUFFIXES.values():
         raise _no_compression(target.path.suffix)
     counts = await _export(db, [target], manifest_of_file(target.path), progress)
@@ -89,7 +89,7 @@ async def export_all_tables(
     suffix = suffix_of(compression)
     if form == "parquet" and suffix:
         raise _no_compression(suffix)
-    folder = _path(directory)
+    folder = path_of(directory)
     targets = [
         Target(
             TableQuery(table, tuple(table.columns)), folder / f"{table.name}.{form}{suffix}", form
@@ -97,14 +97,6 @@ async def export_all_tables(
         for table in all_tables()
     ]
     return await _export(db, targets, manifest_of_directory(folder), progress)
-
-
-def _path(path: AnyPath) -> Path:
-    name = os.fspath(path)
-    if "\0" in name:
-        msg = "a path contains no NUL character"
-        raise InvalidInputError(msg, field="path")
-    return Path(name)
 
 
 def _no_compression(suffix: str) -> InvalidInputError:

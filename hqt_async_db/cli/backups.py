@@ -125,4 +125,4 @@ def prune(
         return
     for path in deleted:
         say(f"deleted {path}")
-    say(f"{len(deleted)} deleted, the newest {keep} kept")
+    say(f"{len(deleted)} deleted")

@@ -1,4 +1,4 @@
-"""The options that every command has, and how times, sizes and paths are spelled."""
+"""The options that commands have in common."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_old_backups_go(hqt_db: Run, hqt_db_json: RunJson, archive: str) -> None
     directory = Path(archive).parent
     newer = [hqt_db("backup", directory, "--format", "archive").strip() for _ in range(2)]
     assert hqt_db_json("prune", directory, "--keep", "2") == {"deleted": [archive]}
-    assert "0 deleted" in hqt_db("prune", directory)
+    assert hqt_db("prune", directory) == "0 deleted\n"
     assert all(Path(path).exists() for path in newer)
     assert "at least 1" in hqt_db("prune", directory, "--keep", "0", code=2)
 
