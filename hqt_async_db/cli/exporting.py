@@ -11,7 +11,7 @@ from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.export import FileFormat
 from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
 from hqt_async_db.backup.tables import columns_named, table_named
-from hqt_async_db.cli.files import FORMAT_HELP, format_of, tell_rows
+from hqt_async_db.cli.files import FORMAT_HELP, form_told_by, format_of, tell_rows
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run_with
@@ -53,6 +53,9 @@ def export(  # noqa: PLR0913 - every option by its name
         if columns or where:
             hint = "--columns and --where need --table"
             raise InvalidInputError(hint, field="table")
+        if form_told_by(path) is not None and not path.is_dir():
+            hint = f"{path.name} is called like one file; give --table, or a directory for all"
+            raise InvalidInputError(hint, field="table")
 
         async def work(db: DatabaseManager) -> dict[str, int]:
             return await DatabaseBackup(db).export_all_tables(
@@ -61,7 +64,7 @@ def export(  # noqa: PLR0913 - every option by its name
 
     else:
         if compression:
-            hint = "the name of the file tells, such as users.csv.gz"
+            hint = "leave --compression out: the name of the file tells, such as users.csv.gz"
             raise InvalidInputError(hint, field="compression")
         name, chosen = table, None if columns is None else columns.split(",")
         verb = f"export_table_to_{format_of(path, form)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hqt_async_db.backup.formats.packing import SUFFIXES
 from hqt_async_db.cli.printing import print_json, print_table, say
 from hqt_async_db.errors import InvalidInputError
 
@@ -20,13 +21,17 @@ _FORMATS: Final[dict[str, FileFormat]] = {
     ".csv": "csv",
     ".parquet": "parquet",
 }
-_COMPRESSED: Final = {".gz", ".zst"}
+
+
+def form_told_by(path: Path) -> FileFormat | None:
+    """Return the format that the name of a file tells, None if it tells of none."""
+    suffixes = [suffix for suffix in path.suffixes if suffix not in SUFFIXES.values()]
+    return _FORMATS.get(suffixes[-1] if suffixes else "")
 
 
 def format_of(path: Path, form: FileFormat | None) -> FileFormat:
     """Return the format that was asked for, or that the name of a file tells."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSED]
-    found = form or _FORMATS.get(suffixes[-1] if suffixes else "")
+    found = form or form_told_by(path)
     if found is None:
         hint = f"{path.name} ends with none of {', '.join(_FORMATS)}; give --format"
         raise InvalidInputError(hint, field="format")

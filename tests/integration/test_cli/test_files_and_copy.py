@@ -72,6 +72,8 @@ def test_all_tables_are_exported_to_a_directory(hqt_db: Run, tmp_path: Path) -> 
         (("strategies.csv", "--table", "strategies", "--where", "parameters={}"), "JSON"),
         (("users.csv", "--table", "users", "--compression", "gzip"), "users.csv.gz"),
         (("all", "--columns", "id"), "--table"),
+        (("users.csv",), "--table"),
+        (("users.json.gz", "--format", "json"), "--table"),
         (("all", "--format", "xml"), "xml"),
     ],
 )
@@ -80,7 +82,7 @@ def test_what_cannot_be_exported_is_wrong_use(
 ) -> None:
     name, *options = arguments
     assert names in hqt_db("export", tmp_path / name, *options, code=2)
-    assert list(tmp_path.glob("[!.]*.csv")) == []
+    assert list(tmp_path.glob("[!.]*.*")) == []
 
 
 @pytest.mark.usefixtures("users")
