@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hqt_async_db.connection import urls
+from hqt_async_db.connection.backends.sqlite.driver import path_of
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import ConfigurationError
@@ -67,10 +68,20 @@ def refuse_missing(url: str | None) -> None:
     Raises:
         ConfigurationError: There is no such file.
     """
+    path = missing_file(url)
+    if path is not None:
+        msg = f"there is no database file {path}; hqt-db init makes one"
+        raise ConfigurationError(msg)
+
+
+def missing_file(url: str | None) -> str | None:
+    """Return the path of a SQLite file that is not there, None for any other database.
+
+    Raises:
+        ConfigurationError: The URL is none.
+    """
     target = urls.resolve(url)
     if target.backend != "sqlite" or target.is_memory:
-        return
-    name = str(target.url.database)
-    if not name.startswith("file:") and not Path(name).exists():
-        msg = f"there is no database file {name}; hqt-db init makes one"
-        raise ConfigurationError(msg)
+        return None
+    path = path_of(str(target.url.database))
+    return path if path is not None and not Path(path).exists() else None

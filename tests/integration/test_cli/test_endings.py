@@ -59,12 +59,15 @@ def test_without_the_extra_it_names_the_extra() -> None:
         ("mysql://demo:planted@127.0.0.1:1/hqt", 1, "127.0.0.1"),
         ("sqlite:///{tmp_path}", 1, "{tmp_path}"),
         ("sqlite:///{tmp_path}/no.db", 2, "{tmp_path}/no.db"),
+        ("sqlite:///file:{tmp_path}/no.db?uri=true", 2, "{tmp_path}/no.db"),
+        ("sqlite:///file://{tmp_path}/no%2520.db?uri=true&mode=rwc", 2, "{tmp_path}/no .db"),
+        ("sqlite+aiosqlite:///file:{tmp_path}/no.db?uri=true", 2, "{tmp_path}/no.db"),
     ],
 )
 def test_a_wrong_url_is_one_line_and_no_traceback(
     url: str | None, code: int, names: str, tmp_path: Path
 ) -> None:
-    done = invoke("stats", url=url and url.format(tmp_path=tmp_path))
+    done = invoke("current", url=url and url.format(tmp_path=tmp_path))
     assert done.exit_code == code
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
