@@ -10,7 +10,7 @@ import typer
 from hqt_async_db import migrations
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say
-from hqt_async_db.cli.running import run_with
+from hqt_async_db.cli.running import missing_file, run_with
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ def upgrade(
     as_json: AsJson = False,
 ) -> None:
     """Bring an older schema up to date. Take a backup before."""
+    new_file = missing_file(url)
     applied = run_with(lambda db: migrations.upgrade(db, revision), url, may_create=True)
     _tell_steps("applied", applied, as_json=as_json)
+    if new_file is not None and not as_json:
+        say(f"The database file {new_file} was not there, and is new.")
 
 
 def downgrade(

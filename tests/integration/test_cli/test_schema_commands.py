@@ -9,8 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from hqt_async_db import DatabaseManager
+from tests.integration.test_cli.conftest import invoke
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.test_cli.conftest import Run, RunJson
 
 # In memory every command has a database of its own.
@@ -28,6 +31,15 @@ def test_a_schema_is_made_compared_and_taken_back(hqt_db: Run) -> None:
     assert "at revision base, the newest is hqt_0001" in hqt_db("check", code=3)
     assert hqt_db("upgrade", "+1") == "applied: hqt_0001\n"
     assert hqt_db("current") == "hqt_0001\n"
+
+
+@pytest.mark.backends("sqlite-file")
+def test_an_upgrade_says_that_it_made_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/typo.db"
+    for url_given, is_new in ((url, True), (url, False), (f"{url}.file", True)):
+        done = invoke("upgrade", url=url_given)
+        assert done.exit_code == 0
+        assert (f"{tmp_path}/typo.db" in done.stdout and "is new" in done.stdout) is is_new
 
 
 def test_scripts_get_one_document_of_each(hqt_db_json: RunJson) -> None:
