@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run, run_with
-from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.errors import BackupError, BackupVerificationError, InvalidInputError
 
 if TYPE_CHECKING:
     from hqt_async_db.backup import RestoredBackup, VerifiedBackup
@@ -57,29 +57,62 @@ def backup(
 
 
 def verify(
-    path: File, *, tools_dir: ToolsDir = None, url: Url = None, as_json: AsJson = False
+    paths: Annotated[list[Path], typer.Argument(help="The backups.")],
+    *,
+    tools_dir: ToolsDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into scratch and compare it; exit with 3 if it is damaged.
+    """Restore backups into scratch and compare them; exit with 3 if one is damaged.
 
     Only what pg_dump wrote needs a database, for its server.
     """
+    found: list[VerifiedBackup] = []
+    refused: list[BackupError] = []
 
-    async def work(db: DatabaseManager) -> VerifiedBackup:
-        return await verify_backup(path, db=db, tools_dir=tools_dir, progress=tell)
+    async def work(db: DatabaseManager | None = None) -> None:
+        for path in paths:
+            try:
+                found.append(await verify_backup(path, db=db, tools_dir=tools_dir, progress=tell))
+            except BackupError as error:  # the others may be whole
+                refused.append(error)
 
     with bars() as tell:
         if url is None:
-            found = run(lambda: verify_backup(path, tools_dir=tools_dir, progress=tell))
+            run(work)
         else:
-            found = run_with(work, url, may_create=True)
+            run_with(work, url, may_create=True)
+    if not as_json:
+        for backup in found:
+            _tell_verified(backup)
+    if refused:
+        raise _all_of(refused)
     if as_json:
-        print_json({"path": path, "tables": dict(found.rows), "restored_into": found.restored_into})
-        return
+        print_json({"backups": [_facts(backup) for backup in found]})
+
+
+def _tell_verified(found: VerifiedBackup) -> None:
     print_table(("table", "rows"), found.rows.items())
     say(
-        f"{path} is whole: {sum(found.rows.values()):,} rows "
+        f"{found.path} is whole: {sum(found.rows.values()):,} rows "
         f"of {found.created_at:%Y-%m-%d %H:%M:%S} UTC"
     )
+
+
+def _facts(found: VerifiedBackup) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "tables": dict(found.rows),
+        "restored_into": found.restored_into,
+    }
+
+
+def _all_of(errors: list[BackupError]) -> BackupError:
+    """Return one error that tells of all, one about damage before others."""
+    first, *others = sorted(errors, key=lambda one: not isinstance(one, BackupVerificationError))
+    for other in others:
+        first.add_note("\n".join([str(other), *getattr(other, "__notes__", ())]))
+    return first
 
 
 def restore(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hqt_async_db.cli.app import app
+
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
@@ -52,6 +54,7 @@ def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
         for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
         if "hqt-db init" in block
     )
+    assert {command.name for command in app.registered_commands} <= set(re.findall(r"\w+", script))
     program = tmp_path / "hqt-db"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hqt_async_db.cli "$@"\n')
     program.chmod(0o700)
@@ -66,4 +69,6 @@ def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.returncode == 0
     assert "The schema is the one of the models." in done.stdout
+    assert "0 rows restored from backups/hqt_backup_" in done.stdout
+    assert "0 rows imported from exports" in done.stdout
     assert '"total_rows": 0' in done.stdout

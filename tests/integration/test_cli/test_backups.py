@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def test_a_backup_is_verified_and_restored(
     restored = hqt_db_json("restore", archive, "--yes")
     assert restored["tables"]["users"] == 1
     assert hqt_db_json("stats")["total_rows"] == 1
-    before = hqt_db_json("verify", restored["safety_backup"])
+    (before,) = hqt_db_json("verify", restored["safety_backup"])["backups"]
     assert before["tables"]["users"] == 2
 
 
@@ -51,6 +52,36 @@ def test_a_damaged_backup_is_told_by_the_exit_code(
     for command in (("verify",), ("restore", "--yes")):
         assert "hqt-db: " in hqt_db(*command, archive, code=3)
     assert hqt_db_json("stats")["total_rows"] == 1
+
+
+def test_several_backups_are_verified_at_once(
+    hqt_db: Run, hqt_db_json: RunJson, database_url: str, archive: str, tmp_path: Path
+) -> None:
+    asyncio.run(add_one_user(database_url, "second"))
+    newer = hqt_db("backup", tmp_path / "backups", "--format", "archive").strip()
+    told = hqt_db("verify", archive, newer)
+    assert f"{archive} is whole: 1 rows" in told
+    assert f"{newer} is whole: 2 rows" in told
+    found = hqt_db_json("verify", newer, archive)["backups"]
+    assert [(one["path"], one["tables"]["users"]) for one in found] == [(newer, 2), (archive, 1)]
+
+
+@pytest.mark.backends("sqlite-file")
+def test_one_damaged_backup_does_not_hide_the_others(archive: str, tmp_path: Path) -> None:
+    damaged, missing = tmp_path / "damaged.zip", tmp_path / "missing.zip"
+    content = bytearray(Path(archive).read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    done = invoke("verify", missing, damaged, archive)
+    assert done.exit_code == 3
+    assert f"{archive} is whole: 1 rows" in done.stdout
+    assert all(str(path) in done.stderr for path in (damaged, missing))
+    assert archive not in done.stderr
+    of_scripts = invoke("verify", missing, damaged, archive, "--json")
+    assert (of_scripts.exit_code, of_scripts.stdout) == (3, "")
+    told = json.loads(of_scripts.stderr)
+    assert told["error"] == "BackupVerificationError"
+    assert all(str(path) in told["message"] for path in (damaged, missing))
 
 
 @pytest.mark.backends("sqlite-file")
