@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 
 _NEEDED = ("typer", "rich")
@@ -17,4 +18,11 @@ def main() -> None:
         sys.exit(2)
     from hqt_async_db.cli.app import app  # noqa: PLC0415 - needs the extra
 
+    _print_anything()
     app()
+
+
+def _print_anything() -> None:
+    """Escape what stdout has no bytes for, as stderr does, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")

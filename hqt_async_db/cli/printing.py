@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _STEP = 1000
+# Columns of a table that nobody looks at in a terminal; none is padded to it.
+_MOST_WIDE = 1_000_000
 
 
 def say(sentence: object) -> None:
@@ -28,15 +30,21 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; numbers stand on the right."""
+    """Print a table; numbers stand on the right.
+
+    Nothing is left out; where no terminal sets a width, each row is one line.
+    """
     lines = [list(row) for row in rows]
+    console = Console()
+    if not console.is_terminal:
+        console.width = _MOST_WIDE
     table = Table()
     for number, column in enumerate(columns):
         are_numbers = all(type(line[number]) in (int, float) for line in lines)
-        table.add_column(column, justify="right" if are_numbers else "left")
+        table.add_column(column, justify="right" if are_numbers else "left", overflow="fold")
     for line in lines:
         table.add_row(*map(_shown, line))
-    Console().print(table, markup=False, highlight=False)
+    console.print(table, markup=False, highlight=False)
 
 
 def size(count: int | None) -> str:
