@@ -107,7 +107,8 @@ class DatabaseBackup:
 
         Args:
             table: Name of the table.
-            path: The file; one that is there is replaced at the end.
+            path: The file; one that is there is replaced at the end, unless
+                it is one of :meth:`export_all_tables`, whose manifest names it.
             columns: Names of the columns, in their order; None for all.
             progress: Called now and then, and at the end.
             filters: ``column=value``; None asks for NULL, and JSON takes no
@@ -117,8 +118,8 @@ class DatabaseBackup:
             The number of rows, which are in the order of the primary key.
 
         Raises:
-            InvalidInputError: There is no such table or column, or a value
-                does not fit it.
+            InvalidInputError: There is no such table or column, a value does
+                not fit it, or the file is one of an export of all tables.
             BackupError: The file could not be written.
             StorageFullError: There is no space left.
         """
@@ -206,7 +207,8 @@ class DatabaseBackup:
         """Write every table to a file of its own, all of the same moment.
 
         Files are replaced together at the end, ``manifest.json`` last: where
-        it does not fit the files, an import notices.
+        it does not fit the files, an import notices. Manifests that single
+        files of these names had are removed.
 
         Args:
             directory: Where to; made if it is missing.

@@ -10,7 +10,9 @@ from hqt_async_db.backup.files import NewFile, new_file, path_of, refused
 from hqt_async_db.backup.formats.encode import Encoder, Format, header
 from hqt_async_db.backup.formats.packing import SUFFIXES, Chain, JsonArray, compressor, suffix_of
 from hqt_async_db.backup.formats.parquet import ParquetFile, load_arrow
+from hqt_async_db.backup.formats.unpacking import open_file
 from hqt_async_db.backup.manifest import (
+    MOST_BYTES,
     Manifest,
     TableEntry,
     manifest_of_directory,
@@ -21,7 +23,7 @@ from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
 from hqt_async_db.backup.tables import all_tables, columns_named, equals, table_named
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
-from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.errors import BackupError, InvalidInputError
 
 if TYPE_CHECKING:
     import asyncio
@@ -154,7 +156,13 @@ def _manifest(
 
 
 def _prepare(directory: Path, targets: Sequence[Target]) -> None:
-    """Load what the files need, and make their directory, for nobody else to enter."""
+    """Load what the files need, and make their directory, for nobody else to enter.
+
+    Raises:
+        InvalidInputError: A single file is one of an export of all tables.
+    """
+    if len(targets) == 1:
+        _refuse_listed(targets[0].path)
     if any(target.form == "parquet" for target in targets):
         load_arrow()
     for target in targets:
@@ -162,6 +170,19 @@ def _prepare(directory: Path, targets: Sequence[Target]) -> None:
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _refuse_listed(path: Path) -> None:
+    """Refuse a file that its directory's manifest names, and would no longer fit."""
+    shared = manifest_of_directory(path.parent)
+    try:
+        with open_file(shared) as file:
+            manifest = Manifest.parse(file.read(MOST_BYTES + 1))
+    except BackupError:  # there is none, or none of ours
+        return
+    if any(entry.file == path.name for entry in manifest.tables):
+        msg = f"{path} is part of an export of all tables, see {shared.name}; choose another path"
+        raise InvalidInputError(msg, field="path")
 
 
 def _remove(stale: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import functools
 import gzip
 import hashlib
 import json
@@ -181,6 +182,30 @@ async def test_a_file_has_its_manifest_beside_it(db: DatabaseManager, tmp_path: 
     (entry,) = Manifest.parse(files["u.csv.gz.manifest.json"]).tables
     assert (entry.table, entry.rows, entry.file) == ("users", 2, "u.csv.gz")
     assert entry.sha256 == hashlib.sha256(files["u.csv.gz"]).hexdigest()
+
+
+async def test_a_file_of_all_tables_is_not_exported_alone(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    await DatabaseBackup(db).export_all_tables(tmp_path, format="csv")
+    before = await listing(tmp_path)
+    for form in FORMATS:  # only the name counts
+        with pytest.raises(InvalidInputError, match=r"users\.csv is part of .* manifest\.json"):
+            await export(db, form, "users", tmp_path / "users.csv", username="second")
+    assert await listing(tmp_path) == before
+    assert (await DatabaseBackup(db).import_all_tables(tmp_path, replace=True))["users"] == 2
+    assert await export(db, "csv", "users", tmp_path / "second.csv", username="second") == 1
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"name": "an app"}', b"\xff", None])
+async def test_a_manifest_of_something_else_is_no_obstacle(
+    db: DatabaseManager, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "manifest.json"
+    made = path.mkdir if content is None else functools.partial(path.write_bytes, content)
+    await asyncio.to_thread(made)
+    assert await export(db, "csv", "users", tmp_path / "users.csv") == 0
 
 
 async def test_files_and_new_directories_are_private(db: DatabaseManager, tmp_path: Path) -> None:
