@@ -16,8 +16,10 @@ def main() -> None:
         names = " and ".join(missing)
         sys.stderr.write(f"hqt-db needs {names}; run: pip install 'hqt-async-db[cli]'\n")
         sys.exit(2)
-    from hqt_async_db.cli.app import app  # noqa: PLC0415 - needs the extra
-
+    try:
+        from hqt_async_db.cli.app import app  # noqa: PLC0415 - needs the extra
+    except KeyboardInterrupt:  # nothing has begun
+        sys.exit(130)
     _print_anything()
     app()
 

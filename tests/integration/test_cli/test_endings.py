@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 _WITHOUT_TYPER = (
     "import sys; sys.modules['typer'] = None; from hqt_async_db.cli import main; main()"
 )
+# Ctrl-C, at the moment when the commands are being loaded.
+_INTERRUPTED = """
+import signal, sys
+
+class Finder:
+    def find_spec(name, *_):
+        if name == "hqt_async_db.cli.app":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+from hqt_async_db.cli import main
+main()
+"""
 
 
 def test_the_program_is_installed_under_its_name() -> None:
@@ -152,6 +165,12 @@ def test_an_interruption_ends_the_work_first(
         assert process.returncode == code
         other.execute("ROLLBACK")
         assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+def test_an_interruption_while_it_loads_is_quiet() -> None:
+    process = start(script=_INTERRUPTED)
+    assert process.communicate(timeout=15) == ("", "")
+    assert process.returncode == 130
 
 
 def _has_open(pid: int, path: Path) -> bool:
