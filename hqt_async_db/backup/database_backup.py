@@ -202,6 +202,7 @@ class DatabaseBackup:
         format: FileFormat = "json",  # noqa: A002 - the name it has had
         *,
         compression: str | None = None,
+        formula_guard: bool = False,
         progress: ProgressCallback | None = None,
     ) -> dict[str, int]:
         """Write every table to a file of its own, all of the same moment.
@@ -214,6 +215,7 @@ class DatabaseBackup:
             directory: Where to; made if it is missing.
             format: ``json``, ``jsonl``, ``csv`` or ``parquet``.
             compression: ``gzip``, ``zstd`` (an extra) or None; not for Parquet.
+            formula_guard: As for :meth:`export_table_to_csv`, for CSV only.
             progress: Called now and then, and at the end of each table.
 
         Returns:
@@ -221,12 +223,18 @@ class DatabaseBackup:
             refer.
 
         Raises:
-            InvalidInputError: The format or the compression is unknown.
+            InvalidInputError: The format or the compression is unknown, or
+                formulas are to be guarded against in another format than CSV.
             ConfigurationError: An extra is not installed.
             BackupError: A file could not be written.
         """
         return await export.export_all_tables(
-            self._db, directory, format, compression=compression, progress=progress
+            self._db,
+            directory,
+            format,
+            compression=compression,
+            formula_guard=formula_guard,
+            progress=progress,
         )
 
     async def import_table_from_json(

@@ -76,12 +76,13 @@ async def export_table(  # noqa: PLR0913 - keyword-only options of an export
     return counts[name]
 
 
-async def export_all_tables(
+async def export_all_tables(  # noqa: PLR0913 - keyword-only options of an export
     db: DatabaseManager,
     directory: AnyPath,
     form: FileFormat = "json",
     *,
     compression: str | None = None,
+    formula_guard: bool = False,
     progress: ProgressCallback | None = None,
 ) -> dict[str, int]:
     """Write every table to a file of its own; see :class:`DatabaseBackup`."""
@@ -91,10 +92,16 @@ async def export_all_tables(
     suffix = suffix_of(compression)
     if form == "parquet" and suffix:
         raise _no_compression(suffix)
+    if formula_guard and form != "csv":
+        msg = f"formula_guard is for CSV, and not for {form}"
+        raise InvalidInputError(msg, field="formula_guard")
     folder = path_of(directory)
     targets = [
         Target(
-            TableQuery(table, tuple(table.columns)), folder / f"{table.name}.{form}{suffix}", form
+            TableQuery(table, tuple(table.columns)),
+            folder / f"{table.name}.{form}{suffix}",
+            form,
+            formula_guard,
         )
         for table in all_tables()
     ]

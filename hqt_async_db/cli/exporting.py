@@ -11,7 +11,7 @@ from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.export import FileFormat
 from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
 from hqt_async_db.backup.tables import columns_named, table_named
-from hqt_async_db.cli.files import FORMAT_HELP, form_told_by, format_of, tell_rows
+from hqt_async_db.cli.files import FORMAT_HELP, form_told_by, format_of, refuse_guard, tell_rows
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run_with
@@ -45,6 +45,14 @@ def export(  # noqa: PLR0913 - every option by its name
     compression: Annotated[
         str | None, typer.Option(help="gzip or zstd; of a file its name tells.")
     ] = None,
+    formula_guard: Annotated[
+        bool,
+        typer.Option(
+            "--formula-guard",
+            help="Put ' before text in CSV that a spreadsheet would take for a formula; "
+            "import takes it off with the same option.",
+        ),
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +67,11 @@ def export(  # noqa: PLR0913 - every option by its name
 
         async def work(db: DatabaseManager) -> dict[str, int]:
             return await DatabaseBackup(db).export_all_tables(
-                path, form or "json", compression=compression, progress=tell
+                path,
+                form or "json",
+                compression=compression,
+                formula_guard=formula_guard,
+                progress=tell,
             )
 
     else:
@@ -67,12 +79,16 @@ def export(  # noqa: PLR0913 - every option by its name
             hint = "leave --compression out: the name of the file tells, such as users.csv.gz"
             raise InvalidInputError(hint, field="compression")
         name, chosen = table, None if columns is None else columns.split(",")
-        verb = f"export_table_to_{format_of(path, form)}"
+        file_form = format_of(path, form)
+        options: dict[str, Any] = {}
+        if formula_guard:
+            refuse_guard(file_form)
+            options["formula_guard"] = True
 
         async def work(db: DatabaseManager) -> dict[str, int]:
-            filters = _filters(name, where or (), db.engine.dialect)
-            write = getattr(DatabaseBackup(db), verb)
-            return {name: await write(name, path, columns=chosen, progress=tell, **filters)}
+            options.update(_filters(name, where or (), db.engine.dialect))
+            write = getattr(DatabaseBackup(db), f"export_table_to_{file_form}")
+            return {name: await write(name, path, columns=chosen, progress=tell, **options)}
 
     with bars() as tell:
         rows = run_with(work, url)

@@ -38,6 +38,13 @@ def format_of(path: Path, form: FileFormat | None) -> FileFormat:
     return found
 
 
+def refuse_guard(form: FileFormat) -> None:
+    """Refuse to guard against formulas what no spreadsheet takes for one."""
+    if form != "csv":
+        hint = f"--formula-guard is for CSV, and this is {form}"
+        raise InvalidInputError(hint, field="formula_guard")
+
+
 def tell_rows(rows: dict[str, int], done: str, path: Path, *, as_json: bool) -> None:
     """Print how many rows of each table were moved."""
     total = sum(rows.values())

@@ -9,7 +9,7 @@ import typer
 
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.export import FileFormat
-from hqt_async_db.cli.files import FORMAT_HELP, format_of, tell_rows
+from hqt_async_db.cli.files import FORMAT_HELP, format_of, refuse_guard, tell_rows
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run_with
@@ -36,6 +36,9 @@ def import_(  # noqa: PLR0913 - every option by its name
     require_manifest: Annotated[
         bool, typer.Option("--require-manifest", help="Refuse files without their manifest.")
     ] = False,
+    formula_guard: Annotated[
+        bool, typer.Option("--formula-guard", help="Take off what export put before formulas.")
+    ] = False,
     form: Annotated[FileFormat | None, typer.Option("--format", help=FORMAT_HELP)] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -54,6 +57,12 @@ def import_(  # noqa: PLR0913 - every option by its name
     if is_directory and table is not None:
         msg = f"{path} is a directory, whose files tell their tables; with --table name one of them"
         raise InvalidInputError(msg, field="table")
+    if formula_guard:
+        if is_directory:
+            msg = f"{path} is a directory; with --formula-guard import one file after the other"
+            raise InvalidInputError(msg, field="formula_guard")
+        refuse_guard(format_of(path, form))
+        options["formula_guard"] = True
 
     async def work(db: DatabaseManager) -> dict[str, int]:
         backup = DatabaseBackup(db)

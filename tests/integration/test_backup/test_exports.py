@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hqt_async_db import Backtest, DatabaseManager
+    from hqt_async_db.backup.export import FileFormat
 
 FORMATS = ("json", "jsonl", "csv", "parquet")
 
@@ -240,6 +241,9 @@ async def test_text_is_guarded_against_spreadsheets_on_request(
     assert (await contents(tmp_path / "u")).splitlines()[1] == b"1,'=1+1,''quoted"
     await export(db, "csv", "users", tmp_path / "u", columns=columns)
     assert (await contents(tmp_path / "u")).splitlines()[1] == b"1,=1+1,'quoted"
+    await DatabaseBackup(db).export_all_tables(tmp_path / "all", "csv", formula_guard=True)
+    of_all = (await contents(tmp_path / "all" / "users.csv")).splitlines()[1]
+    assert {b"'=1+1", b"''quoted"} <= set(of_all.split(b","))
 
 
 @pytest.mark.parametrize(
@@ -279,6 +283,10 @@ async def test_options_that_make_no_sense_are_refused(db: DatabaseManager, tmp_p
             await backup.export_all_tables(tmp_path, **options)  # type: ignore[arg-type]  # it is the point
     with pytest.raises(InvalidInputError):
         await backup.export_all_tables(tmp_path, format="parquet", compression="gzip")
+    forms: tuple[FileFormat, ...] = ("json", "jsonl", "parquet")
+    for form in forms:
+        with pytest.raises(InvalidInputError, match="for CSV"):
+            await backup.export_all_tables(tmp_path, form, formula_guard=True)
     with pytest.raises(InvalidInputError, match="NUL"):
         await backup.export_table_to_csv("users", f"{tmp_path}/a\0b")
     with pytest.raises(BackupError, match="name too long"):

@@ -71,6 +71,8 @@ def test_all_tables_are_exported_to_a_directory(hqt_db: Run, tmp_path: Path) -> 
         (("users.csv", "--table", "users", "--where", "id=1", "--where", "id=2"), "--where id"),
         (("strategies.csv", "--table", "strategies", "--where", "parameters={}"), "JSON"),
         (("users.csv", "--table", "users", "--compression", "gzip"), "users.csv.gz"),
+        (("users.json", "--table", "users", "--formula-guard"), "this is json"),
+        (("all", "--formula-guard"), "for CSV"),
         (("all", "--columns", "id"), "--table"),
         (("users.csv",), "--table"),
         (("users.json.gz", "--format", "json"), "--table"),
@@ -100,6 +102,27 @@ def test_what_was_exported_is_imported(
     assert told == {"path": str(path), "tables": {"users": 2}, "total_rows": 2}
     assert hqt_db_json("stats")["tables"]["users"] == 2
     assert hqt_db_json("import", everything, "--replace")["tables"]["users"] == 2
+
+
+def test_formulas_are_guarded_against_and_come_back(
+    hqt_db: Run, database_url: str, tmp_path: Path
+) -> None:
+    hqt_db("init")
+    asyncio.run(add_one_user(database_url, "=1+1"))
+    path, plain = tmp_path / "users.csv", tmp_path / "plain.csv"
+    everything = tmp_path / "all"
+    chosen = ("--table", "users", "--columns", "id,username")
+    hqt_db("export", path, "--table", "users", "--formula-guard")
+    hqt_db("export", everything, "--format", "csv", "--formula-guard")
+    assert all(",'=1+1," in one.read_text() for one in (path, everything / "users.csv"))
+    hqt_db("import", path, "--replace", "--formula-guard")
+    hqt_db("export", plain, *chosen)
+    assert plain.read_text() == "id,username\n1,=1+1\n"
+    told = hqt_db("import", everything, "--replace", "--formula-guard", code=2)
+    assert "one file after the other" in told
+    hqt_db("export", tmp_path / "users.json", "--table", "users")
+    told = hqt_db("import", tmp_path / "users.json", "--replace", "--formula-guard", code=2)
+    assert "this is json" in told
 
 
 @pytest.mark.usefixtures("users")
