@@ -207,9 +207,10 @@ async def test_a_time_limit_is_for_a_statement_and_not_for_all_rows(
 async def test_a_server_that_says_nothing_is_given_up(private_server: ServerProcess) -> None:
     url = private_server.admin.address.render_as_string(hide_password=False)
     query = TableQuery(TRADES, tuple(TRADES.columns))
-    async with DatabaseManager(url, statement_timeout_s=0.5) as db:
+    async with DatabaseManager(url) as db:  # in whose time the rows come in
         await db.create_all()
         await fill(db, 60_000)
+    async with DatabaseManager(url, statement_timeout_s=0.5) as db:
         try:
             with pytest.raises((DeadlineExceededError, ConnectionFailedError)):
                 await _read_and_freeze(db, query, private_server)
