@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.connection.backends.asyncpg_copy import CopyIn
 from hqt_async_db.errors import IntegrityViolationError, ValueRefusedError
 
 if TYPE_CHECKING:
@@ -73,13 +74,15 @@ class PostgreSQLStaging:
                 lines = self._lines(stage, batches, thread, numbered=is_staged, as_text=as_text)
                 async with aclosing(lines):
                     with self._session.used():
-                        await driver.copy_to_table(
+                        copy = CopyIn(driver)
+                        copying = driver.copy_to_table(
                             table.name,
                             schema_name=table.schema,
                             columns=names,
-                            source=lines,
+                            source=copy.texts(lines),
                             format="csv",
                         )
+                        await copy.run(copying)
         except (IntegrityViolationError, ValueRefusedError):
             raise
         except BaseException:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.asyncpg_copy import CopyIn
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer, Cursor, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.read_only import lifts_read_only
@@ -144,8 +145,14 @@ class AsyncpgDirect:
         names = [column.name for column in rows.columns]
 
         async def send(driver: Any) -> None:
-            await driver.copy_records_to_table(
-                rows.table.name, schema_name=rows.table.schema, columns=names, records=rows.values
+            copy = CopyIn(driver)
+            await copy.run(
+                driver.copy_records_to_table(
+                    rows.table.name,
+                    schema_name=rows.table.schema,
+                    columns=names,
+                    records=copy.rows(rows.values),
+                )
             )
 
         await self._transact(send, frozenset({rows.table.name}), rows.explain)

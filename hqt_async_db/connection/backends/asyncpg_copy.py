@@ -1,0 +1,126 @@
+"""COPY into PostgreSQL through asyncpg, which ends where the server does not go on."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from hqt_async_db.connection import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+
+# Encoded in a tenth of a millisecond or so.
+_ROWS_PER_TURN: Final = 100
+
+
+class CopyIn:
+    """One COPY into a table, whose rows tell whether it goes on.
+
+    asyncpg waits for room to write without end: neither a lost connection nor
+    a time limit wakes it. So the COPY is a task of its own, to be ended from here.
+
+    Args:
+        driver: The connection.
+
+    Attributes:
+        is_lost: Whether the connection is.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._limit_s: float | None = driver._config.command_timeout  # noqa: SLF001 - no public way
+        self._loop = asyncio.get_running_loop()
+        self._waits_since: float | None = self._loop.time()
+        self._looking: asyncio.TimerHandle | None = None
+        self._is_given_up = False
+        self.is_lost = False
+
+    def texts(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Return the text to be copied; the time that its source takes is not the server's."""
+        return _Texts(self, source)
+
+    def rows(self, rows: Sequence[Any]) -> Iterator[Any]:
+        """Return the rows to be copied."""
+        return chain.from_iterable(self._turns(rows))
+
+    def _turns(self, rows: Sequence[Any]) -> Iterator[Iterable[Any]]:
+        for start in range(0, len(rows), _ROWS_PER_TURN):
+            if self.is_lost:
+                return
+            self.wait(for_server=True)
+            yield rows[start : start + _ROWS_PER_TURN]
+        self.wait(for_server=True)
+
+    def wait(self, *, for_server: bool) -> None:
+        """Note that the server took what there was, and who is waited for from now on."""
+        self._waits_since = self._loop.time() if for_server else None
+
+    async def run(self, copying: Coroutine[object, object, object]) -> None:
+        """Copy; a cancelled caller waits until the driver has stopped, and no longer.
+
+        Raises:
+            asyncpg.ConnectionDoesNotExistError: The connection was lost.
+            asyncpg.QueryCanceledError: The server took nothing for longer than
+                a statement may take.
+        """
+        task = tasks.start(copying, name="hqt_async_db copy")
+        protocol = self._driver._protocol  # noqa: SLF001 - as above
+
+        def lose(_connection: object) -> None:
+            # asyncpg finds that there is nothing more to copy, and tells what it knows.
+            self.is_lost = True
+            protocol.resume_writing()
+
+        self._driver.add_termination_listener(lose)
+        self._look_at(task)
+        try:
+            cancelled = await tasks.wait(task, None, lambda: self.is_lost or task.cancel())
+        finally:
+            self._driver.remove_termination_listener(lose)
+            if self._looking is not None:
+                self._looking.cancel()
+        if cancelled is not None:
+            tasks.retrieve(task)
+            raise cancelled
+        self._raise_failure(task)
+
+    def _look_at(self, task: asyncio.Task[object]) -> None:
+        """End the COPY if the server has been silent for too long, or look again later."""
+        if self._limit_s is None:
+            return
+        since = self._loop.time() if self._waits_since is None else self._waits_since
+        self._is_given_up = since + self._limit_s <= self._loop.time()
+        if self._is_given_up:
+            task.cancel()
+        else:
+            self._looking = self._loop.call_at(since + self._limit_s, self._look_at, task)
+
+    def _raise_failure(self, task: asyncio.Task[object]) -> None:
+        import asyncpg  # noqa: PLC0415 - only what is used
+
+        if self._is_given_up and (task.cancelled() or task.exception()):
+            msg = "the server took nothing for too long"
+            raise asyncpg.QueryCanceledError(msg)
+        task.result()
+
+
+class _Texts:
+    """Text of a COPY; see :meth:`CopyIn.texts`."""
+
+    def __init__(self, copy: CopyIn, source: AsyncIterator[bytes]) -> None:
+        self._copy = copy
+        self._source = source
+
+    def __aiter__(self) -> _Texts:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._copy.is_lost:
+            raise StopAsyncIteration
+        self._copy.wait(for_server=False)
+        try:
+            return await anext(self._source)
+        finally:
+            self._copy.wait(for_server=True)
