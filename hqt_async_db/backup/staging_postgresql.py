@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 from sqlalchemy.schema import CreateTable
@@ -13,13 +13,18 @@ from hqt_async_db.connection.backends.asyncpg_copy import CopyIn
 from hqt_async_db.errors import IntegrityViolationError, ValueRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from sqlalchemy import Table
 
     from hqt_async_db.backup.formats.rows import Batch
     from hqt_async_db.backup.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
+
+# What must not depend on the server: zones and the order of day and month. A time
+# limit for a statement is kept by CopyIn, which knows whom the COPY waits for.
+_SETTINGS: Final = {"DateStyle": "ISO, YMD", "statement_timeout": "0"}
+_NO_LIMIT_S: Final = 1e8
 
 
 class PostgreSQLStaging:
@@ -64,8 +69,8 @@ class PostgreSQLStaging:
         names = [column.name for column in stage.columns]
         if is_staged:
             names.insert(0, stage.row.name)
-        # Zones and the order of day and month must not depend on the server.
-        await self._session.execute(select(func.set_config("DateStyle", "ISO, YMD", True)))  # noqa: FBT003 - for this transaction only
+        limit = await self._session.execute(select(func.current_setting("statement_timeout")))
+        await self._set(_SETTINGS)
         self._session.sync_session.written_tables.add(table.name)
         connection = await self._session.connection()
         driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -81,6 +86,7 @@ class PostgreSQLStaging:
                             columns=names,
                             source=copy.texts(lines),
                             format="csv",
+                            timeout=_NO_LIMIT_S,
                         )
                         await copy.run(copying)
         except (IntegrityViolationError, ValueRefusedError):
@@ -88,6 +94,12 @@ class PostgreSQLStaging:
         except BaseException:
             await self._session.invalidate()
             raise
+        await self._set({"statement_timeout": limit.scalar_one()})
+
+    async def _set(self, settings: Mapping[str, str]) -> None:
+        """Change settings until the transaction ends, or its savepoint is gone back to."""
+        calls = [func.set_config(key, value, True) for key, value in settings.items()]  # noqa: FBT003 - for the transaction
+        await self._session.execute(select(*calls))
 
     async def _lines(
         self,

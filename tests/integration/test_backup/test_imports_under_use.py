@@ -23,11 +23,13 @@ from tests.integration.test_repository.samples import add_user
 from tests.integration.test_repository.test_short_steps import longest_step_ms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from hqt_async_db.backup.formats.rows import RowReader
     from hqt_async_db.backup.loading import Mode
+    from hqt_async_db.connection.sessions.session import Session
     from tests.fixtures.managers import MakeDb
 
 SERVERS_AND_FILES = pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
@@ -99,6 +101,40 @@ async def test_a_refusal_leaves_no_temporary_table(db: DatabaseManager, backend:
     assert await stored(db, "users", "username") == ["u1", "trader"]
 
 
+@pytest.mark.parametrize("mode", ["append", "upsert"])
+async def test_a_time_limit_is_for_a_statement_and_not_for_the_file(
+    make_db: MakeDb, mode: Mode
+) -> None:
+    db = make_db(statement_timeout_s=0.5)
+    await db.create_all()
+
+    async def slow() -> AsyncGenerator[bytes, None]:
+        for start in range(1, 3000, 1000):
+            yield lines(user(number) for number in range(start, start + 1000))
+            await asyncio.sleep(0.7)
+
+    async def require_limit(session: Session) -> None:
+        if db.dialect_name == "postgresql":
+            assert await session.scalar(text("SHOW statement_timeout")) == "500ms"
+
+    source = TableSource(table_named("users"), rows_of(db, slow), "slow")
+    assert await load(db, [source], mode=mode, before_commit=require_limit) == {"users": 3000}
+
+
+def rows_of(
+    db: DatabaseManager, blocks: Callable[[], AsyncGenerator[bytes, None]]
+) -> Callable[[], AbstractAsyncContextManager[RowReader]]:
+    """Return what reads users from blocks of JSON Lines."""
+
+    @asynccontextmanager
+    async def open_rows() -> AsyncIterator[RowReader]:
+        table, dialect = table_named("users"), db.engine.dialect
+        async with read_json_lines(blocks(), table, "slow", dialect) as rows:
+            yield rows
+
+    return open_rows
+
+
 @pytest.mark.backends("sqlite-file")
 async def test_writers_go_on_while_rows_are_set_aside(db: DatabaseManager) -> None:
     is_reading, may_end = asyncio.Event(), asyncio.Event()
@@ -109,13 +145,7 @@ async def test_writers_go_on_while_rows_are_set_aside(db: DatabaseManager) -> No
         await may_end.wait()
         yield lines([user(3000)])
 
-    @asynccontextmanager
-    async def open_rows() -> AsyncIterator[RowReader]:
-        table, dialect = table_named("users"), db.engine.dialect
-        async with read_json_lines(slow(), table, "slow", dialect) as rows:
-            yield rows
-
-    source = TableSource(table_named("users"), open_rows, "slow")
+    source = TableSource(table_named("users"), rows_of(db, slow), "slow")
     loading = asyncio.create_task(load(db, [source]))
     await is_reading.wait()
     async with asyncio.timeout(2):
