@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     DateTime,
     Double,
+    Enum,
     Integer,
     Numeric,
     String,
@@ -143,6 +144,8 @@ def _element_of(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
         NoWayError: Of others SQLAlchemy knows more than its arrays would.
     """
     stored = kind.load_dialect_impl(dialect) if isinstance(kind, ColumnType) else kind
+    if isinstance(stored, Enum):
+        raise NoWayError  # text to SQLAlchemy, and to PostgreSQL a type with a name
     for known, element in _ELEMENTS:
         if isinstance(stored, known):
             return element

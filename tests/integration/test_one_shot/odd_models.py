@@ -8,11 +8,13 @@ from sqlalchemy import (
     JSON,
     Computed,
     Dialect,
+    Enum,
     ForeignKey,
     Integer,
     Sequence,
     String,
     TypeDecorator,
+    UniqueConstraint,
     func,
     select,
     text,
@@ -153,6 +155,14 @@ class Document(Named):
 
     __tablename__ = "documents"
     content: Mapped[Any] = mapped_column(JSON, nullable=True)
+
+
+class Chosen(Named):
+    """One of its columns has a type of the database's own, and a name is unique."""
+
+    __tablename__ = "chosen"
+    __table_args__ = (UniqueConstraint("name"),)
+    side: Mapped[str] = mapped_column(Enum("long", "short", name="chosen_side"))
 
 
 class Reversed(TypeDecorator[str]):

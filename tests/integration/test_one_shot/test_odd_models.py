@@ -14,6 +14,7 @@ from tests.integration.test_one_shot.odd_models import (
     Cat,
     Checked,
     Child,
+    Chosen,
     Derived,
     Document,
     Dog,
@@ -131,6 +132,18 @@ async def test_json_without_a_value_is_null(bind: Bind) -> None:
         await documents.count(Document.name.is_not(None), literal_column("content").is_(None)) == 1
     )
     assert (await documents.get_one(name="some")).content == {"a": 1}
+
+
+async def test_choices_that_are_a_type_of_the_database(bind: Bind) -> None:
+    chosen = BaseRepository(bind, Chosen)
+    rows = [{"name": name, "side": "long"} for name in ("a", "b")]
+    assert {made.side for made in await chosen.create_many(rows, returning=True)} == {"long"}
+    changed = [{**row, "side": "short"} for row in rows]
+    assert {row.side for row in await chosen.upsert_many(changed, match_fields=["name"])} == {
+        "short"
+    }
+    assert (await chosen.upsert(["name"], name="a", side="long")).side == "long"
+    assert sorted(row.side for row in await chosen.rows("side")) == ["long", "short"]
 
 
 async def test_types_and_names_of_ones_own(bind: Bind) -> None:
