@@ -117,17 +117,23 @@ class CsvLines:
         self._canonical = canonical_lines(self._source)
 
     def _text(self, content: bytes) -> str:
+        text, valid = "", len(content)
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
-            before = content[: error.start]
-            line = before.rpartition(b"\n")[2]
-            field = line.count(b",")
-            name = self._names[field] if field < len(self._names) and b'"' not in line else None
-            self._refuse("is not valid UTF-8", before.count(b"\n"), name)
+            # Refused below: this error holds the whole text, and must not come along.
+            valid = error.start
+        if valid < len(content):
+            self._refuse_encoding(content[:valid])
         if "\0" in text:
             self._refuse("contains a NUL character", text.partition("\0")[0].count("\n"))
         return text
+
+    def _refuse_encoding(self, before: bytes) -> NoReturn:
+        line = before.rpartition(b"\n")[2]
+        field = line.count(b",")
+        name = self._names[field] if field < len(self._names) and b'"' not in line else None
+        self._refuse("is not valid UTF-8", before.count(b"\n"), name)
 
     def _rows(self, lines: Sequence[str]) -> list[list[str]]:
         rows: list[list[str]] = []
