@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from hqt_async_db.backup.formats.parquet import load_arrow
 from hqt_async_db.backup.formats.rows import PIECE_ROWS
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Arrow reads a column of a group as a whole.
 _MOST_GROUP_BYTES: Final = 512 * 1024 * 1024
+# Text that is none, times beyond Python's, zones that nobody knows.
+_NO_VALUES: Final = (ValueError, ArithmeticError, LookupError)
 
 
 class ParquetReader:
@@ -53,7 +55,7 @@ class ParquetReader:
         for index in range(metadata.num_row_groups):
             if metadata.row_group(index).total_byte_size > _MOST_GROUP_BYTES:
                 self._source.refuse(f"has a row group of more than {_MOST_GROUP_BYTES} bytes")
-        self._source.start(self._parquet.schema_arrow.names)
+        self._source.start(self._read(lambda: self._parquet.schema_arrow.names))
         self._batches = self._parquet.iter_batches(PIECE_ROWS, use_threads=False)
 
     def _next(self) -> Batch | None:
@@ -61,14 +63,36 @@ class ParquetReader:
         rows = self._read(lambda: next(self._batches, None))
         if rows is None:
             return None
-        return self._source.batch([_values(column) for column in rows.columns])
+        return self._source.batch(
+            [self._values(*named) for named in zip(rows.schema.names, rows.columns, strict=True)]
+        )
+
+    def _values(self, name: str, column: Any) -> list[Any]:
+        """Return Python's values of a column, or refuse the first that it has none for."""
+        values = None
+        with suppress(*_NO_VALUES):
+            values = _values(column)
+        return self._refuse_value(name, column) if values is None else values
+
+    def _refuse_value(self, name: str, column: Any) -> NoReturn:
+        """Refuse it out of reach of the errors that show it."""
+        reason, index = "is out of range", 0
+        for index in range(len(column)):
+            try:
+                _values(column.slice(index, 1))
+            except UnicodeDecodeError:
+                reason = "is not valid UTF-8"
+                break
+            except _NO_VALUES:
+                break
+        self._source.refuse(reason, row=self._source.next_row + index, column=name)
 
     def _read(self, read: Any) -> Any:
         import pyarrow as pa  # noqa: PLC0415 - an extra
 
         try:
             return read()
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, UnicodeDecodeError):  # names have to be text
             failed = True
         if failed:
             self._source.refuse("is no Parquet file, or damaged", row=None)
@@ -80,13 +104,15 @@ class ParquetReader:
             self._file.close()
 
 
-def _values(column: Any) -> Any:
+def _values(column: Any) -> list[Any]:
     """Return Python's values, times without their zone, which is UTC in Arrow."""
     import pyarrow as pa  # noqa: PLC0415 - an extra
 
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us"), safe=False)
-    return column.to_pylist()
+        # What is no whole microsecond is cut off, and a product beyond 64 bits refused.
+        column = column.cast(pa.timestamp("us"), safe=column.type.unit != "ns")
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 @asynccontextmanager

@@ -1,0 +1,85 @@
+"""Parquet files of other hands: values that nothing holds are refused where they are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from hqt_async_db import DatabaseManager, ImportDataError
+from hqt_async_db.backup import DatabaseBackup
+from tests.integration.test_backup.loads import stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.backends("sqlite-file")
+
+FAR = 1 << 62
+
+
+def users(count: int = 3, **columns: Any) -> dict[str, Any]:
+    return {
+        "username": [f"u{number}" for number in range(count)],
+        "email": [f"u{number}@x" for number in range(count)],
+        "password_hash": ["h"] * count,
+        **columns,
+    }
+
+
+def strings(*values: bytes) -> Any:
+    """Return text for Arrow, whatever its bytes are."""
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+async def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    await asyncio.to_thread(parquet.write_table, pa.table(columns), path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"), [("ms", FAR), ("ms", -FAR), ("ms", 1 << 50), ("us", FAR), ("us", -FAR)]
+)
+async def test_a_time_beyond_the_calendar_is_refused(
+    db: DatabaseManager, tmp_path: Path, unit: str, value: int
+) -> None:
+    times = pa.array([0, value, value], pa.timestamp(unit))
+    path = await write(tmp_path / "users.parquet", users(created_at=times))
+    with pytest.raises(ImportDataError, match="is out of range") as caught:
+        await DatabaseBackup(db).import_table_from_parquet("users", path)
+    assert (caught.value.row, caught.value.column) == (2, "created_at")
+    assert caught.value.__context__ is None
+    assert await stored(db, "users", "id") == []
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000), ("us", 10**6), ("ns", 10**9)])
+async def test_times_of_every_unit(
+    db: DatabaseManager, tmp_path: Path, unit: str, factor: int
+) -> None:
+    times = pa.array([factor, 2 * factor + (unit == "ns")], pa.timestamp(unit, "Asia/Tokyo"))
+    path = await write(tmp_path / "users.parquet", users(2, created_at=times))
+    assert await DatabaseBackup(db).import_table_from_parquet("users", path) == 2
+    assert [at.timestamp() for at in await stored(db, "users", "created_at")] == [1, 2]
+
+
+async def test_text_in_no_encoding_is_refused_and_not_shown(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    names = strings(b"u0", b"u1", b"secret\xff")
+    path = await write(tmp_path / "users.parquet", users(username=names))
+    with pytest.raises(ImportDataError, match="is not valid UTF-8") as caught:
+        await DatabaseBackup(db).import_table_from_parquet("users", path)
+    assert (caught.value.row, caught.value.column) == (3, "username")
+    assert caught.value.__context__ is None
+
+
+async def test_names_in_no_encoding_are_refused(db: DatabaseManager, tmp_path: Path) -> None:
+    path = await write(tmp_path / "users.parquet", users(), store_schema=False)
+    content = await asyncio.to_thread(path.read_bytes)
+    damaged = content.replace(b"username", b"\xffsername")
+    await asyncio.to_thread(path.write_bytes, damaged)
+    with pytest.raises(ImportDataError, match="is no Parquet file, or damaged"):
+        await DatabaseBackup(db).import_table_from_parquet("users", path)
