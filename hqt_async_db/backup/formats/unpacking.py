@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 131_072
 _GZIP: Final = 16 + zlib.MAX_WBITS
+# What comes after a member is copied for each that is in the way.
+_GZIP_SLICE: Final = 16_384
 # What so little of a hostile file can become at once is bounded, 32 MB at most.
 _ZSTD_SLICE: Final = 1024
+# Even if each is a member without content, they keep the thread for a millisecond only.
+_PIECES_AT_ONCE: Final = 256
 # Every level of the tool up to 19 keeps to it.
 _ZSTD_WINDOW: Final = 1 << 23
 
@@ -53,12 +57,14 @@ class _Gzip:
 
     def unpack(self, block: bytes) -> Iterator[bytes]:
         """Yield what comes out."""
-        while block:
-            if self._member.eof:
-                self._member = zlib.decompressobj(_GZIP)
-            self._has_begun = True
-            yield self._member.decompress(block, BLOCK_BYTES)
-            block = self._member.unconsumed_tail or self._member.unused_data
+        for start in range(0, len(block), _GZIP_SLICE):
+            rest = block[start : start + _GZIP_SLICE]
+            while rest:
+                if self._member.eof:
+                    self._member = zlib.decompressobj(_GZIP)
+                self._has_begun = True
+                yield self._member.decompress(rest, BLOCK_BYTES)
+                rest = self._member.unconsumed_tail or self._member.unused_data
 
     @property
     def is_complete(self) -> bool:
@@ -145,8 +151,9 @@ async def file_blocks(path: Path, *, follows_links: bool = True) -> AsyncGenerat
     async with WorkThread("file") as thread:
         blocks = _Blocks(path, follows_links=follows_links)
         try:
-            while block := await thread.run(blocks.next):
-                yield block
+            while (block := await thread.run(blocks.next)) is not None:
+                if block:
+                    yield block
         finally:
             await thread.run(blocks.close)
 
@@ -160,18 +167,23 @@ class _Blocks:
         self._unpacker = unpacker_of(path)
         self._file: IO[bytes] | None = None
         self._pieces: Iterator[bytes] = iter(())
+        self._gathered: list[bytes] = []
+        self._size = 0
 
-    def next(self) -> bytes:
-        """Return the next block, nothing at the end."""
+    def next(self) -> bytes | None:
+        """Return the next block, nothing if there is more to unpack, None at the end."""
         if self._file is None:
             self._file = open_file(self._path, follows_links=self._follows_links)
-        gathered: list[bytes] = []
-        while sum(map(len, gathered)) < BLOCK_BYTES:
+        for _ in range(_PIECES_AT_ONCE):
             piece = self._next_piece()
-            if piece is None:
-                break
-            gathered.append(piece)
-        return b"".join(gathered)
+            if piece:
+                self._gathered.append(piece)
+                self._size += len(piece)
+            if piece is None or self._size >= BLOCK_BYTES:
+                block = b"".join(self._gathered)
+                self._gathered, self._size = [], 0
+                return block or None
+        return b""
 
     def _next_piece(self) -> bytes | None:
         reason = "cannot be read"
