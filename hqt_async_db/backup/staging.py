@@ -28,6 +28,8 @@ _KEEPS_ZERO: Final = "SET sql_mode = CONCAT(@hqt_mode, ',NO_AUTO_VALUE_ON_ZERO')
 # What SQLAlchemy prepares in well under a millisecond.
 _VALUES_PER_STATEMENT: Final = 1000
 _ROWS_PER_GROUP: Final = 1000
+# Batches of a few rows are as large as a batch may be.
+_BATCHES_PER_GROUP: Final = 10
 # A table that an earlier import of the same connection left would be in the way.
 _numbers = count(1)
 
@@ -114,7 +116,10 @@ async def in_groups(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]
     group: list[Batch] = []
     async for batch in batches:
         group.append(batch)
-        if sum(batch.size for batch in group) >= _ROWS_PER_GROUP:
+        if (
+            len(group) == _BATCHES_PER_GROUP
+            or sum(batch.size for batch in group) >= _ROWS_PER_GROUP
+        ):
             yield group
             group = []
     if group:

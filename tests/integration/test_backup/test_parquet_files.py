@@ -11,14 +11,20 @@ from pyarrow import parquet
 
 from hqt_async_db import DatabaseManager, ImportDataError
 from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.formats.parquet_rows import read_parquet
+from hqt_async_db.backup.formats.rows import Batch, Source
+from hqt_async_db.backup.staging import in_groups
+from hqt_async_db.backup.tables import table_named
 from tests.integration.test_backup.loads import stored
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 pytestmark = pytest.mark.backends("sqlite-file")
 
 FAR = 1 << 62
+MEGABYTE = 1 << 20
 
 
 def users(count: int = 3, **columns: Any) -> dict[str, Any]:
@@ -83,3 +89,38 @@ async def test_names_in_no_encoding_are_refused(db: DatabaseManager, tmp_path: P
     await asyncio.to_thread(path.write_bytes, damaged)
     with pytest.raises(ImportDataError, match="is no Parquet file, or damaged"):
         await DatabaseBackup(db).import_table_from_parquet("users", path)
+
+
+async def batches_of(db: DatabaseManager, name: str, path: Path) -> AsyncGenerator[Batch, None]:
+    source = Source(table_named(name), path.name, db.engine.dialect, "json")
+    async with read_parquet(path, source, follows_links=True) as rows:
+        async for batch in rows:
+            yield batch
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize("dictionary", [True, False])
+async def test_a_text_that_many_rows_share_does_not_fill_the_memory(
+    db: DatabaseManager, tmp_path: Path, kind: Any, *, dictionary: bool
+) -> None:
+    shared = "x" * MEGABYTE
+    values = ["short"] * 5000 + [shared if dictionary else f"{shared}{n}" for n in range(40)]
+    columns = {"message": pa.array(values, kind)}
+    options = {"compression": "zstd", "row_group_size": 5000, "use_dictionary": dictionary}
+    path = await write(tmp_path / "notifications.parquet", columns, **options)
+    del columns
+    before, sizes = pa.total_allocated_bytes(), list[tuple[int, int]]()
+    async for batch in batches_of(db, "notifications", path):
+        sizes.append((batch.size, sum(map(len, batch.values[0]))))
+        assert pa.total_allocated_bytes() - before < 200 * MEGABYTE
+    assert sum(size for size, _ in sizes) == 5040
+    assert max(length for _, length in sizes) <= 16 * MEGABYTE
+    assert sizes[0][0] == 200  # the group before is read as ever
+
+
+async def test_a_few_large_batches_are_enough_for_a_group() -> None:
+    async def batches() -> AsyncGenerator[Batch, None]:
+        for number in range(100):
+            yield Batch(number, 1, list)
+
+    assert max([len(group) async for group in in_groups(batches())]) == 10
