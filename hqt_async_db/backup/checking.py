@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _BLOCK_BYTES: Final = 1_048_576
 
 
-async def require_manifests(tables: Mapping[Path, str], *, is_required: bool) -> None:
+async def require_manifests(
+    tables: Mapping[Path, str], *, is_required: bool, directory: Path | None = None
+) -> None:
     """Compare files with what their manifests say, where there are any.
 
     A manifest of a file's own goes before the one of its directory.
@@ -32,6 +34,7 @@ async def require_manifests(tables: Mapping[Path, str], *, is_required: bool) ->
     Args:
         tables: Names of tables by file.
         is_required: Whether a file without a manifest is refused.
+        directory: Where all that its manifest tells of must be, if there is one.
 
     Raises:
         BackupVerificationError: A manifest is damaged or required and missing,
@@ -61,8 +64,8 @@ async def require_manifests(tables: Mapping[Path, str], *, is_required: bool) ->
                     f"{path.name}: it is not what its manifest tells of; it was changed or damaged"
                 )
                 raise BackupVerificationError(msg)
-        if len(tables) > 1:
-            _refuse_missing(tables, listed)
+        if directory is not None:
+            await thread.run(_refuse_missing, tables, manifest_of_directory(directory))
 
 
 def _entry_of(path: Path, listed: dict[Path, dict[str, TableEntry]]) -> TableEntry | None:
@@ -81,11 +84,9 @@ def _refuse_unknown(path: Path) -> TableEntry:
     raise BackupVerificationError(msg)
 
 
-def _refuse_missing(
-    tables: Mapping[Path, str], listed: Mapping[Path, Mapping[str, TableEntry]]
-) -> None:
+def _refuse_missing(tables: Mapping[Path, str], manifest: Path) -> None:
     there = {path.name for path in tables}
-    missing = [name for entries in listed.values() for name in entries if name not in there]
+    missing = set(_entries(manifest)) - there if manifest.exists() else set()
     if missing:
         msg = f"files of the manifest are missing: {', '.join(sorted(missing))}"
         raise BackupVerificationError(msg)

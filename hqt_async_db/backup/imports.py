@@ -144,15 +144,18 @@ async def import_all_tables(
         raise InvalidInputError(msg, field="format")
     async with WorkThread("import") as thread:
         files = await thread.run(_files_of, path_of(directory), form)
-    return await _import(db, files, options)
+    return await _import(db, files, options, path_of(directory))
 
 
 async def _import(
-    db: DatabaseManager, files: Sequence[FileOfTable], options: ImportOptions
+    db: DatabaseManager,
+    files: Sequence[FileOfTable],
+    options: ImportOptions,
+    directory: Path | None = None,
 ) -> dict[str, int]:
     mode = options.mode
     entries = {file.path: file.table.name for file in files}
-    await require_manifests(entries, is_required=options.require_manifest)
+    await require_manifests(entries, is_required=options.require_manifest, directory=directory)
     sources = [file.source(db, options) for file in files]
     return await load(db, sources, mode=mode, progress=options.progress)
 

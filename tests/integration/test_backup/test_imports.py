@@ -187,6 +187,29 @@ async def test_manifests_are_asked_for_and_must_fit(
             await backup.import_all_tables(directory, upsert=True)
 
 
+@pytest.mark.parametrize("with_own", [False, True])
+async def test_one_file_left_of_many_is_no_whole_directory(
+    db: DatabaseManager, backup: DatabaseBackup, tmp_path: Path, *, with_own: bool
+) -> None:
+    await fill(db)
+    await backup.export_all_tables(tmp_path, "csv")
+    if with_own:
+        await backup.export_table_to_csv("users", tmp_path / "own" / "users.csv")
+
+    def leave_one() -> None:
+        for path in tmp_path.glob("own/*"):
+            path.replace(tmp_path / path.name)
+        for path in tmp_path.glob("*.csv"):
+            if path.name != "users.csv":
+                path.unlink()
+
+    await asyncio.to_thread(leave_one)
+    with pytest.raises(BackupVerificationError, match=r"are missing: .*strategies.csv"):
+        await backup.import_all_tables(tmp_path, require_manifest=True, upsert=True)
+    imported = await backup.import_table_from_csv("users", tmp_path / "users.csv", upsert=True)
+    assert imported == await UserRepository(db).count()
+
+
 async def read(path: Path) -> bytes:
     return await asyncio.to_thread(path.read_bytes)
 
