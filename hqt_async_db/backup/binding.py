@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from decimal import Decimal
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.backup.breaks import Breaks
@@ -19,7 +20,7 @@ from hqt_async_db.models.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Column, Dialect
 
@@ -64,11 +65,14 @@ class Binder:
             parameters[place :: len(bound)] = values
         return parameters
 
-    def unbound(self, batch: Batch) -> list[tuple[Any, ...]]:
-        """Return the rows with Python's values, which SQLAlchemy binds."""
+    def unbound(self, batch: Batch) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows with Python's values, which SQLAlchemy binds.
+
+        Made one by one, a few at a time do not keep even the loop.
+        """
         numbers = range(batch.first_row, batch.first_row + batch.size)
-        defaults = [[default] * batch.size for default in self._defaults]
-        return list(zip(numbers, *batch.values, *defaults, strict=True))
+        defaults = (repeat(default, batch.size) for default in self._defaults)
+        return zip(numbers, *batch.values, *defaults, strict=True)
 
     def copy_lines(self, batch: Batch, *, numbered: bool, as_text: bool) -> bytes:
         """Return the rows as lines of CSV for COPY.

@@ -6,7 +6,7 @@ number of each row, so that a refusal can name the row.
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, text
@@ -166,8 +166,7 @@ class PlainStaging:
         size = max(1, _VALUES_PER_STATEMENT // len(names))
         async for batch in batches:
             rows = binder.unbound(batch)
-            for start in range(0, len(rows), size):
-                part = [dict(zip(names, row, strict=True)) for row in rows[start : start + size]]
+            while part := [dict(zip(names, row, strict=True)) for row in islice(rows, size)]:
                 await self._session.execute(statement, part)
 
     async def drop(self, stage: Stage) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from hqt_async_db import DatabaseManager, ImportDataError, UserRepository
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.formats.reading import read_json_lines
+from hqt_async_db.backup.formats.rows import Batch
 from hqt_async_db.backup.loading import TableSource, load
 from hqt_async_db.backup.tables import table_named
 from tests.integration.test_backup.loads import lines, load_rows, stored, user
@@ -172,6 +173,37 @@ async def test_an_import_keeps_the_loop_busy_in_short_steps(
         )
         found.append((longest, total))
         if longest <= max(4.0, total / 10):
+            return
+    pytest.fail(f"a step of so many ms, of so many in all: {found}")
+
+
+class OneBatch:
+    """As many rows at once as no file yields."""
+
+    def __init__(self, count: int) -> None:
+        rows = [user(number) for number in range(1, count + 1)]
+        self.columns = tuple(table_named("users").columns[name] for name in rows[0])
+        self._batch = Batch(1, count, lambda: [[row[c.name] for row in rows] for c in self.columns])
+        assert self._batch.values
+
+    async def __aiter__(self) -> AsyncIterator[Batch]:
+        yield self._batch
+
+
+@pytest.mark.backends("mariadb")
+@pytest.mark.timeout(60)
+async def test_the_rows_of_a_large_batch_are_made_a_few_at_a_time(db: DatabaseManager) -> None:
+    rows = OneBatch(80_000)
+
+    @asynccontextmanager
+    async def open_rows() -> AsyncIterator[RowReader]:
+        yield rows
+
+    source = TableSource(table_named("users"), open_rows, "users")
+    found = []
+    for _ in range(3):
+        found.append(await longest_step_ms(load(db, [source], mode="upsert")))
+        if found[-1][0] <= 4.0:
             return
     pytest.fail(f"a step of so many ms, of so many in all: {found}")
 
