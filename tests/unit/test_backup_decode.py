@@ -274,6 +274,56 @@ HOSTILE: list[tuple[str, bytes, int | None, str | None]] = [
 ]
 
 
+SHORT = b'{"price":1.5,"extra":null}'
+NESTED = b'{"price":1.5,"extra":{"l":[{"x":1},\n{"x":2},\n{"x":3}]}}'
+
+
+@pytest.mark.parametrize("size", [3, 100, 1 << 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[%s]" % NESTED,
+        b"[\n%s,\n%s\n]" % (NESTED, NESTED),
+        b"[%s,\n%s,\n%s,\n%s]" % (SHORT, NESTED, SHORT, SHORT),
+        # As many lines as objects, but not an object a line.
+        b"[%s,\n%s,%s,%s,\n%s]" % (NESTED, SHORT, SHORT, SHORT, SHORT),
+    ],
+)
+def test_an_array_may_have_line_feeds_wherever_json_has_them(content: bytes, size: int) -> None:
+    wanted = json.loads(content)
+    assert [(float(row["price"]), row["extra"]) for row in read("json", content, size)] == [
+        (row["price"], row["extra"]) for row in wanted
+    ]
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b'{"id":2,"name":"\\ud800"}', "contains text with a lone surrogate"),
+        (b'{"id":2,"ratio":1e400}', "contains a number beyond the largest double"),
+        (b'{"id":2,"ratio":NaN}', "contains NaN or infinity"),
+        (b'{"id":2,"name":"\xff"}', "is not valid UTF-8"),
+        (b'{"price":1.5,"extra":' + b"[" * 99 + b"]" * 99 + b"}", "nested more than"),
+        (b"{}", "has no columns"),
+        (b"5", "is no JSON object"),
+        (b'{"id":2,}', "is no JSON object"),
+    ],
+)
+def test_what_is_wrong_with_an_object_is_told(form: str, row: bytes, reason: str) -> None:
+    with pytest.raises(ImportDataError, match=reason) as caught:
+        read(form, b"[\n%s\n]" % row if form == "json" else row)
+    assert caught.value.row == 1
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("depth", [1000, 1020, 1022, 5000])
+def test_an_object_that_is_nested_without_end(depth: int) -> None:
+    line = b'{"price":1.5,"extra":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(ImportDataError, match="is nested"):
+        read("jsonl", line)
+
+
 @pytest.mark.parametrize("size", [3, 1 << 20])
 @pytest.mark.parametrize(("form", "content", "row", "column"), HOSTILE)
 def test_what_does_not_fit_is_refused_where_it_is(

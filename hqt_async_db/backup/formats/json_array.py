@@ -93,8 +93,13 @@ class JsonArrayText:
             if not all(line[:1] == b"{" and line[-2:] == b"}," for line in lines):
                 self._is_in_lines = False
                 return
+            # Lines may also begin and end like that within one object.
+            batch = self._objects.batch_if_alone([line[:-1] for line in lines])
+            if batch is None:
+                self._is_in_lines = False
+                return
             self._was_comma = True
-            yield self._objects.batch([line[:-1] for line in lines])
+            yield batch
             self._buffer = rest
 
     def _anyhow(self) -> list[Batch]:

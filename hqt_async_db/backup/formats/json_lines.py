@@ -6,13 +6,13 @@ import json
 import re
 from contextlib import suppress
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
 from hqt_async_db.backup.formats.rows import BOM, MAX_ROW_BYTES, PIECE_ROWS
 from hqt_async_db.models.types import Money
-from hqt_async_db.models.types.json_values import UnfitJsonError, parse
+from hqt_async_db.models.types.json_values import UnfitJsonError, fit, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ _KEY: Final = re.compile(rb'"\s*:')
 _SPACES_BEFORE: Final = (b" :", b"\t:", b"\n:", b"\r:")
 _DIGITS: Final = bytes(48 if 48 <= code <= 57 else code for code in range(256))  # noqa: PLR2004 - 0 for 0 to 9
 _MANY_DIGITS: Final = b"0" * 19
+# What json makes of 1e999 is infinity.
+_BEYOND: Final = "NaN or infinity", "a number beyond the largest double"
 
 
 def _count_keys(text: bytes) -> int:
@@ -44,11 +46,39 @@ def _has_long_integer(text: bytes) -> bool:
     return False
 
 
-class JsonObjects:
-    """Parses objects that were told apart by somebody else, and decodes them."""
+def _fault_of(text: bytes) -> str | None:
+    """Return what is wrong with a text that orjson does not take, if it is JSON."""
+    try:
+        fit(json.loads(text.decode()))
+    except UnfitJsonError as unfit:
+        is_written = any(word in text for word in (b"NaN", b"Infinity"))
+        return str(unfit) if is_written else str(unfit).replace(*_BEYOND)
+    except UnicodeDecodeError:
+        return "is not valid UTF-8"
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError:
+        return None
+    return None
 
-    def __init__(self, source: Source) -> None:
+
+class _NoObjectError(Exception):
+    """A text is no object by itself."""
+
+
+class JsonObjects:
+    """Parses objects that were told apart by somebody else, and decodes them.
+
+    Args:
+        source: What they are.
+        where: Where each of them must be, for an error.
+    """
+
+    def __init__(self, source: Source, where: str = "") -> None:
         self._source = source
+        self._where = where
+        # The index of a text that is no object, and what it is instead.
+        self._fault = 0, ""
         self._names: tuple[str, ...] = ()
         self._money: tuple[str, ...] = ()
 
@@ -58,6 +88,23 @@ class JsonObjects:
         Raises:
             ImportDataError: One of them is no JSON object, or does not fit.
         """
+        return self.batch_if_alone(texts) or self._refuse()
+
+    def batch_if_alone(self, texts: Sequence[bytes]) -> Batch | None:
+        """Return the same, None if one of the texts is no object by itself.
+
+        Raises:
+            ImportDataError: One is, and does not fit.
+        """
+        with suppress(_NoObjectError):
+            return self._batch(texts)
+        return None
+
+    def _refuse(self) -> NoReturn:
+        index, reason = self._fault
+        self._source.refuse(reason, row=self._source.next_row + index)
+
+    def _batch(self, texts: Sequence[bytes]) -> Batch:
         objects = self._parsed(texts)
         if not self._names:
             self._source.start(tuple(objects[0]))
@@ -89,25 +136,42 @@ class JsonObjects:
     def _looked_at(self, index: int, text: bytes) -> dict[str, Any]:
         """Return one object, or say what is wrong with it."""
         self._source.breaks.take()
-        reason = "is no JSON object on a line of its own"
-        row: Any = None
+        parsed: Any = None
+        reason: str | None = None
+        with suppress(orjson.JSONDecodeError):
+            parsed = orjson.loads(text)
+        if not isinstance(parsed, dict):
+            self._no_object(index, text)
+        row: dict[str, Any] = parsed
         try:
-            row = orjson.loads(text)
             if _count_keys(text) != len(row) or _has_long_integer(text):
-                row = parse(text.decode())
+                exact: Any = parse(text.decode())
+                row = exact
         except UnfitJsonError as unfit:
-            reason, row = str(unfit), None
-        except (orjson.JSONDecodeError, TypeError):
-            row = None
-        if not isinstance(row, dict) or not row:
+            reason = str(unfit)
+        if reason is None and not row:
+            reason = "has no columns"
+        if reason is not None:
             self._source.refuse(reason, row=self._source.next_row + index)
         return row
 
+    def _no_object(self, index: int, text: bytes) -> NoReturn:
+        """Tell the caller, or whoever imports, why a text is none."""
+        fault = _fault_of(text)
+        if fault is not None:
+            self._source.refuse(fault, row=self._source.next_row + index)
+        self._fault = index, f"is no JSON object{self._where}"
+        raise _NoObjectError
+
     def _keep_digits(self, objects: Sequence[dict[str, Any]], texts: Sequence[bytes]) -> None:
         """Read money that is written as a number again: a double has fewer digits."""
-        for row, text in zip(objects, texts, strict=True):
+        for index, (row, text) in enumerate(zip(objects, texts, strict=True)):
             if any(type(row.get(name)) is float for name in self._money):
-                exact = json.loads(text, parse_float=str)
+                exact: Any = None
+                with suppress(ValueError, RecursionError):
+                    exact = json.loads(text, parse_float=str)
+                if not isinstance(exact, dict):
+                    self._no_object(index, text)
                 row.update({name: exact[name] for name in self._money if name in exact})
 
     def _in_order(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +191,7 @@ class JsonLines:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._objects = JsonObjects(source)
+        self._objects = JsonObjects(source, " on a line of its own")
         self._rest: list[bytes] = []
         self._is_first = True
 
