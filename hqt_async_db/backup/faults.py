@@ -45,6 +45,11 @@ async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportD
         is_taken = sql_exists().where(_is_same(stage, key), _is_other(stage, is_keyed=is_keyed))
         if (row := await _first(session, stage, is_taken)) is not None:
             reason = f"{stage.target.name} has such a row already"
+            if is_keyed and (other := await _row_that_frees(session, stage, key, row)) is not None:
+                reason = (
+                    f"{stage.target.name} has such a row until row {other} changes it, and rows "
+                    "are changed one after the other; give both another value first"
+                )
             return _fault(stage, row, key, reason)
     return None
 
@@ -66,6 +71,21 @@ async def duplicate_in(session: Session, stage: Stage, key: Key) -> ImportDataEr
     if found is None:
         return None
     return _fault(stage, found[1], key, f"row {found[0]} has the same")
+
+
+async def _row_that_frees(session: Session, stage: Stage, key: Key, row: int) -> int | None:
+    """Return the row that changes the one whose unique key another row is to have.
+
+    Two queries, because MySQL opens a temporary table once a query.
+    """
+    columns = tuple(stage.target.primary_key.columns)
+    is_holder = _is_same(stage, key), _is_other(stage, is_keyed=True), stage.row == row
+    holder = (await session.execute(select(*columns).where(*is_holder))).first()
+    if holder is None:
+        return None
+    named = zip(columns, holder, strict=True)
+    is_changed = (stage.table.columns[column.name] == value for column, value in named)
+    return await _first(session, stage, *is_changed)
 
 
 async def _first(session: Session, stage: Stage, *criteria: ColumnElement[bool]) -> int | None:

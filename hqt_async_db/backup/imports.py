@@ -63,7 +63,8 @@ class ImportOptions:
 
     Attributes:
         replace: Rows that the file lacks are deleted.
-        upsert: Rows whose primary key exists are updated.
+        upsert: Rows whose primary key exists are updated, one after the
+            other: they cannot exchange their unique values.
         require_manifest: A file without a manifest is refused.
         formula_guard: Text of CSV was marked against spreadsheets.
         progress: Told of the rows that were read.

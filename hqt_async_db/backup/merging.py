@@ -34,6 +34,8 @@ async def append(session: Session, stages: Sequence[Stage]) -> None:
 async def upsert(session: Session, stages: Sequence[Stage]) -> None:
     """Update the rows whose primary key exists, insert the others.
 
+    Databases compare unique keys row by row, so rows cannot exchange theirs.
+
     Raises:
         ImportDataError: Two rows have the same key, or a constraint refuses one.
     """

@@ -156,6 +156,21 @@ async def test_a_key_that_is_taken_is_named_with_its_row(db: DatabaseManager) ->
     assert await stored(db, "users", "id", "username") == [(1, "u3")]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+async def test_rows_that_exchange_a_unique_value_are_told_of_each_other(
+    db: DatabaseManager, mode: Mode
+) -> None:
+    await load_rows(db, users=[user(1), user(2), user(3)])
+    exchanged = [user(3), user(1, username="u2"), user(2, username="u1")]
+    with pytest.raises(ImportDataError, match=r"such a row until row 3 changes it") as caught:
+        await load_rows(db, mode, users=exchanged)
+    assert (caught.value.row, caught.value.column) == (2, "username")
+    elsewhere = [user(number, username=f"elsewhere{number}") for number in (1, 2)]
+    await load_rows(db, mode, users=[user(3), *elsewhere])
+    await load_rows(db, mode, users=exchanged)
+    assert await stored(db, "users", "username") == ["u2", "u1", "u3"]
+
+
 async def test_a_table_has_one_source(db: DatabaseManager) -> None:
     with pytest.raises(InvalidInputError):
         await load(db, [source(db, "users", b""), source(db, "users", b"")])
