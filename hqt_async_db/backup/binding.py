@@ -35,7 +35,7 @@ _PLAIN: Final = (RowId, Int32, Int64, Double, ExactText)
 class Binder:
     """Makes the rows of batches ready for a driver; for a thread.
 
-    Each row begins with its number. Columns that the batches lack get their
+    Each row that is set aside begins with its number. Columns that the batches lack get their
     default, the same one for all rows.
 
     Args:
@@ -74,29 +74,23 @@ class Binder:
         defaults = (repeat(default, batch.size) for default in self._defaults)
         return zip(numbers, *batch.values, *defaults, strict=True)
 
-    def copy_lines(self, batch: Batch, *, numbered: bool, as_text: bool) -> bytes:
+    def copy_lines(self, batch: Batch, *, as_text: bool) -> bytes:
         """Return the rows as lines of CSV for COPY.
 
         Args:
             batch: The rows.
-            numbered: Whether each begins with its number.
-            as_text: Whether text that came as such may go on unread.
+            as_text: Whether text that came as such may go on unread; the rows
+                then have no numbers.
         """
-        numbers = range(batch.first_row, batch.first_row + batch.size)
         filled = [
             column.fields([default])[0]
             for column, default in zip(self._filled, self._defaults, strict=True)
         ]
         if as_text and batch.text is not None:
             tail = ",".join(["", *filled]).encode()
-            lines = batch.text if not filled else batch.text.replace(b"\n", tail + b"\n")
-            if not numbered:
-                return lines
-            return b"".join(
-                b"%d,%s" % numbered_line
-                for numbered_line in zip(numbers, lines.splitlines(keepends=True), strict=True)
-            )
-        fields: list[list[str]] = [list(map(str, numbers))] if numbered else []
+            return batch.text.replace(b"\n", tail + b"\n") if filled else batch.text
+        numbers = range(batch.first_row, batch.first_row + batch.size)
+        fields: list[list[str]] = [] if as_text else [list(map(str, numbers))]
         for column, values in zip(self._columns, batch.values, strict=True):
             self._breaks.take()
             fields.append(column.fields(values))

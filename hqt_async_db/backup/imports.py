@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypedDict, get_args
 
@@ -120,10 +120,7 @@ class FileOfTable:
     @asynccontextmanager
     async def _read_text(self, source: Source) -> AsyncIterator[RowReader]:
         blocks = file_blocks(self.path, follows_links=self.follows_links)
-        async with (
-            aclosing(blocks),
-            read_blocks(blocks, source, _PARSERS[self.form](source)) as rows,
-        ):
+        async with read_blocks(blocks, source, _PARSERS[self.form](source)) as rows:
             yield rows
 
 

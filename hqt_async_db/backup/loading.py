@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import text
 
 from hqt_async_db.backup import locking, merging
 from hqt_async_db.backup.faults import fault_of
-from hqt_async_db.backup.progress import Progress
+from hqt_async_db.backup.progress import Report
 from hqt_async_db.backup.staging import PlainStaging, Stage, Staging
 from hqt_async_db.backup.staging_postgresql import PostgreSQLStaging
 from hqt_async_db.backup.staging_sqlite import SQLiteStaging
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
 
 Mode = Literal["append", "replace", "upsert", "restore"]
-
-_REPORT_EVERY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +225,12 @@ class _Loader:
         progress: ProgressCallback | None,
     ) -> AsyncIterator[Batch]:
         """Yield the batches; count their rows and tell, a few times a second."""
-        tell_at = 0.0
+        report = Report(stage.target.name, total, progress)
         async for batch in reader:
             yield batch
-            stage.rows += batch.size
-            if progress is not None and time.monotonic() >= tell_at:
-                progress(Progress(stage.target.name, stage.rows, total))
-                tell_at = time.monotonic() + _REPORT_EVERY_S
-        if progress is not None:
-            progress(Progress(stage.target.name, stage.rows, total))
+            report.add(batch.size)
+            stage.rows = report.rows
+        report.end()
 
 
 async def _advance_sequences(session: Session, tables: Sequence[Table]) -> None:

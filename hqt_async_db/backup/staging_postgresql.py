@@ -43,13 +43,13 @@ class PostgreSQLStaging:
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Set rows aside, each of them checked, and count them for the planner."""
-        await self._copy(stage, stage.table, batches, as_text=False)
+        await self._copy(stage, stage.table, batches)
         name = self._session.get_bind().dialect.identifier_preparer.format_table(stage.table)
         await self._session.execute(text(f"ANALYZE {name}"))
 
     async def copy(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Put rows into the target itself."""
-        await self._copy(stage, stage.target, batches, as_text=True)
+        await self._copy(stage, stage.target, batches)
 
     async def drop(self, stage: Stage) -> None:
         """Do nothing: the table ends with the transaction."""
@@ -57,9 +57,7 @@ class PostgreSQLStaging:
     async def discard(self, stages: Sequence[Stage]) -> None:
         """Do nothing: the transaction is rolled back, and the table with it."""
 
-    async def _copy(
-        self, stage: Stage, table: Table, batches: AsyncIterator[Batch], *, as_text: bool
-    ) -> None:
+    async def _copy(self, stage: Stage, table: Table, batches: AsyncIterator[Batch]) -> None:
         """Copy into the target or the stage.
 
         A constraint or a value that is refused ends the COPY and leaves the
@@ -76,7 +74,7 @@ class PostgreSQLStaging:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
             async with WorkThread("copy") as thread:
-                lines = self._lines(stage, batches, thread, numbered=is_staged, as_text=as_text)
+                lines = self._lines(stage, batches, thread, as_text=not is_staged)
                 async with aclosing(lines):
                     with self._session.used():
                         copy = CopyIn(driver)
@@ -107,9 +105,8 @@ class PostgreSQLStaging:
         batches: AsyncIterator[Batch],
         thread: WorkThread,
         *,
-        numbered: bool,
         as_text: bool,
     ) -> AsyncGenerator[bytes, None]:
         binder = stage.binder(self._session.get_bind().dialect)
         async for batch in batches:
-            yield await thread.run(binder.copy_lines, batch, numbered=numbered, as_text=as_text)
+            yield await thread.run(binder.copy_lines, batch, as_text=as_text)
