@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.progress import Progress
-from hqt_async_db.backup.snapshot import TableQuery
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import WorkThread
 
@@ -140,7 +139,7 @@ async def _write_table(
     thread, writer = archive
     rows, total = 0, await view.count(table)
     await thread.run(writer.begin, member_of(table.name))
-    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
+    async with aclosing(view.lines(table)) as blocks:
         async for block in blocks:
             await file.write(await thread.run(writer.write, block.content))
             rows += block.rows

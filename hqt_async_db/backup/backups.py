@@ -144,7 +144,7 @@ async def _archive(
 ) -> None:
     async with snapshot(db) as view:
         layout = await layout_of(view)
-        refuse_older(layout)
+        refuse_older(layout, "upgrade before an archive, or use the backup of the backend itself")
 
         def describe(tables: tuple[TableEntry, ...]) -> bytes:
             return Manifest(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.progress import Progress
-from hqt_async_db.backup.snapshot import TableQuery
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection.translation.translate import translated
@@ -18,7 +17,7 @@ from hqt_async_db.migrations.schema import read_state
 from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from sqlalchemy import Table
 
@@ -51,18 +50,55 @@ async def layout_of(view: Snapshot) -> Layout:
     return Layout(state.revision, tables, state.revision == head_of(scripts))
 
 
-def refuse_older(layout: Layout) -> None:
+def refuse_older(layout: Layout, way_out: str, *, whose: str = "the database") -> None:
     """Refuse a schema whose rows this version cannot name.
+
+    Args:
+        layout: The schema.
+        way_out: What to do instead, for the error.
+        whose: What to call it there.
 
     Raises:
         SchemaMismatchError: It is not the newest.
     """
     if not layout.is_newest:
-        msg = (
-            f"the database is at revision {layout.revision or 'base'}, and a portable archive is "
-            "of the newest only; upgrade first, or use the backup of the backend itself"
-        )
-        raise SchemaMismatchError(msg)
+        msg = f"{whose} is at revision {layout.revision or 'base'}, not at the newest; "
+        raise SchemaMismatchError(msg + way_out)
+
+
+class TableText:
+    """The rows of a table as they are read, counted and hashed in a thread.
+
+    Attributes:
+        rows: How many were read.
+    """
+
+    def __init__(self, thread: WorkThread) -> None:
+        self.rows = 0
+        self._digest = hashlib.sha256()
+        self._thread = thread
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of all that was read."""
+        return self._digest.hexdigest()
+
+    async def blocks(self, view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
+        """Yield the rows of a table as canonical JSON Lines."""
+        async with aclosing(view.lines(table)) as found:
+            async for block in found:
+                await self._thread.run(self._digest.update, block.content)
+                self.rows += block.rows
+                yield block.content
+
+    async def read(
+        self, view: Snapshot, table: Table, progress: ProgressCallback | None = None
+    ) -> None:
+        """Read all rows of a table for the figures alone."""
+        async with aclosing(self.blocks(view, table)) as blocks:
+            async for _ in blocks:
+                if progress is not None:
+                    progress(Progress(table.name, self.rows, None))
 
 
 async def entries_of(
@@ -80,14 +116,9 @@ async def entries_of(
 async def _entry(
     view: Snapshot, table: Table, thread: WorkThread, progress: ProgressCallback | None
 ) -> TableEntry:
-    digest, rows = hashlib.sha256(), 0
-    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
-        async for block in blocks:
-            await thread.run(digest.update, block.content)
-            rows += block.rows
-            if progress is not None:
-                progress(Progress(table.name, rows, None))
-    return TableEntry(table=table.name, rows=rows, sha256=digest.hexdigest())
+    found = TableText(thread)
+    await found.read(view, table, progress)
+    return TableEntry(table=table.name, rows=found.rows, sha256=found.sha256)
 
 
 def compare(found: Iterable[TableEntry], promised: Iterable[TableEntry], source: str) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import exists, select
 
-from hqt_async_db import migrations
+from hqt_async_db.backup.contents import TableText, layout_of, refuse_older
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading import TableSource, load
-from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
+from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection.manager import DatabaseManager
-from hqt_async_db.errors import (
-    BackupError,
-    BackupVerificationError,
-    InvalidInputError,
-    SchemaMismatchError,
-)
+from hqt_async_db.errors import BackupError, BackupVerificationError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import URL, Dialect, Table
@@ -83,7 +77,7 @@ async def copy_database(
             msg = "source and target are the same database"
             raise InvalidInputError(msg, field="target")
         async with snapshot(origin) as view, WorkThread("copy") as thread:
-            await _require_newest(view)
+            refuse_older(await layout_of(view), "upgrade it first", whose="the source")
             await destination.create_all()
             await _require_empty(destination)
             copies = [
@@ -113,17 +107,6 @@ async def _opened(database: DatabaseManager | URL | str) -> AsyncIterator[Databa
         yield db
 
 
-async def _require_newest(view: Snapshot) -> None:
-    revision = await view.revision()
-    newest = next(one.revision for one in await migrations.history() if one.is_head)
-    if revision != newest:
-        msg = (
-            f"the source is at revision {revision or 'base'}, the newest is {newest}; "
-            "upgrade it first"
-        )
-        raise SchemaMismatchError(msg)
-
-
 async def _require_empty(db: DatabaseManager) -> None:
     async with db.session(read_only=True) as session:
         held = [
@@ -136,28 +119,6 @@ async def _require_empty(db: DatabaseManager) -> None:
         raise BackupError(msg)
 
 
-class _Read:
-    """What was read of a table, counted and hashed in a thread."""
-
-    def __init__(self, thread: WorkThread) -> None:
-        self.rows = 0
-        self._digest = hashlib.sha256()
-        self._thread = thread
-
-    @property
-    def sha256(self) -> str:
-        """Return the hash of all of it."""
-        return self._digest.hexdigest()
-
-    async def blocks(self, view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
-        """Yield the rows of a table as JSON Lines."""
-        async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as found:
-            async for block in found:
-                await self._thread.run(self._digest.update, block.content)
-                self.rows += block.rows
-                yield block.content
-
-
 class _TableCopy:
     """One table on its way.
 
@@ -168,7 +129,7 @@ class _TableCopy:
 
     def __init__(self, view: Snapshot, table: Table, total: int, thread: WorkThread) -> None:
         self.table = table
-        self.sent = _Read(thread)
+        self.sent = TableText(thread)
         self._view = view
         self._total = total
         self._thread = thread
@@ -178,16 +139,14 @@ class _TableCopy:
         return TableSource(self.table, lambda: self._open(dialect), self.table.name, self._total)
 
     def _open(self, dialect: Dialect) -> AbstractAsyncContextManager[RowReader]:
-        self.sent = _Read(self._thread)  # where the loader looks for a row, it reads again
+        self.sent = TableText(self._thread)  # where the loader looks for a row, it reads again
         blocks = self.sent.blocks(self._view, self.table)
         return read_json_lines(blocks, self.table, self.table.name, dialect)
 
     async def difference(self, view: Snapshot) -> str | None:
         """Return in words how the table in another database differs, None if it does not."""
-        found = _Read(self._thread)
-        async with aclosing(found.blocks(view, self.table)) as blocks:
-            async for _ in blocks:
-                pass
+        found = TableText(self._thread)
+        await found.read(view, self.table)
         if found.rows != self.sent.rows:
             return f"{self.table.name} has {found.rows} rows instead of {self.sent.rows}"
         if found.sha256 != self.sent.sha256:

@@ -19,7 +19,7 @@ from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading import TableSource, load
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
 from hqt_async_db.backup.scratch import SCRATCH_FILE
-from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
+from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
@@ -197,7 +197,7 @@ def _source(view: Snapshot, table: Table, dialect: Dialect, total: int) -> Table
 
 
 async def _lines(view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
-    async with aclosing(view.blocks(TableQuery(table, tuple(table.columns)), "jsonl")) as blocks:
+    async with aclosing(view.lines(table)) as blocks:
         async for block in blocks:
             yield block.content
 

@@ -52,6 +52,10 @@ class Snapshot:
         with translated():
             return (await connection.run_sync(read_state)).revision
 
+    def lines(self, table: Table) -> AsyncGenerator[Block, None]:
+        """Return all of a table as canonical JSON Lines; as :meth:`blocks` does."""
+        return self.blocks(TableQuery(table, tuple(table.columns)), "jsonl")
+
     def blocks(
         self, query: TableQuery, form: Format, *, formula_guard: bool = False
     ) -> AsyncGenerator[Block, None]:

@@ -82,15 +82,14 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def copy_hashed(source: FileIO, target: FileIO | None, stop: Stop) -> str:
-    """Read a file to its end, copy it if there is a target, and return its SHA-256."""
+def copy_hashed(source: FileIO, target: FileIO, stop: Stop) -> str:
+    """Copy a file to its end and return its SHA-256."""
     digest, block = hashlib.sha256(), bytearray(_BLOCK_BYTES)
     view = memoryview(block)
     while count := source.readinto(view):
         stop.check()
         digest.update(view[:count])
-        if target is not None:
-            target.write(view[:count])
+        target.write(view[:count])
     return digest.hexdigest()
 
 
