@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 from contextlib import asynccontextmanager, contextmanager
@@ -31,7 +33,19 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES: Final = 128 * 1024
 _HASHED_BYTES: Final = 256 * 1024
-_FAULTS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile lets through of a file that was made to do harm; the last but one are of members
+# that say they are compressed in another way than ours are.
+_FAULTS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    struct.error,
+    lzma.LZMAError,
+)
 
 
 class Archive:

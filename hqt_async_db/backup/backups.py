@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archive import write_archive
 from hqt_async_db.backup.contents import entries_of, layout_of, refuse_older
-from hqt_async_db.backup.files import PARTIAL, new_file, publish, refused
+from hqt_async_db.backup.files import PARTIAL, new_file, path_of, publish, refused
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
 from hqt_async_db.backup.pg_dump import export_snapshot, server_version, write_dump
 from hqt_async_db.backup.pg_tools import find_tools
@@ -30,6 +29,7 @@ from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from sqlalchemy import URL
 
@@ -84,6 +84,7 @@ async def backup_database(
         ``hqt_backup_YYYYMMDD_HHMMSS[_N].db``, ``.dump`` or ``.zip``.
 
     Raises:
+        InvalidInputError: ``format`` or ``directory`` cannot be used.
         ConfigurationError: There is no pg_dump that fits the server.
         SchemaMismatchError: An archive is asked for, and the schema is not
             the newest.
@@ -93,7 +94,7 @@ async def backup_database(
     """
     extension = _extension(db, format)
     at = datetime.now(UTC)
-    async with _reserved(Path(directory), extension, at) as path:
+    async with _reserved(path_of(directory), extension, at) as path:
         if extension == names.ARCHIVE:
             await _archive(db, path, at, progress)
         elif extension == names.SQLITE:

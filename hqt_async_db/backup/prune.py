@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archive import SEAL, SEAL_BYTES
-from hqt_async_db.backup.files import refused, sync_directory
+from hqt_async_db.backup.files import path_of, refused, sync_directory
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.names import BackupName, Hold
 from hqt_async_db.backup.threads import WorkThread
@@ -19,6 +18,7 @@ from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from hqt_async_db.backup.export import AnyPath
 
@@ -41,14 +41,14 @@ async def prune_backups(directory: AnyPath, keep: int = 7) -> list[Path]:
         The backups that were deleted, oldest first.
 
     Raises:
-        InvalidInputError: ``keep`` is below 1.
+        InvalidInputError: ``keep`` is below 1, or the directory no path.
         BackupError: The directory cannot be read, or a file not deleted.
     """
     if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
         msg = "keep must be a whole number, at least 1"
         raise InvalidInputError(msg, field="keep")
     async with WorkThread("prune") as thread:
-        return await thread.run(_prune, Path(directory), keep)
+        return await thread.run(_prune, path_of(directory), keep)
 
 
 def _prune(directory: Path, keep: int) -> list[Path]:

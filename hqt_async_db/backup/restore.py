@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import sqlite3
 import time
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db import migrations
@@ -15,6 +15,7 @@ from hqt_async_db.backup import sqlite_files
 from hqt_async_db.backup.archive_reader import open_archive
 from hqt_async_db.backup.backups import backup_database
 from hqt_async_db.backup.contents import layout_of
+from hqt_async_db.backup.files import path_of
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading import TableSource, load
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
@@ -29,6 +30,7 @@ from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMi
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from sqlalchemy import Dialect, Table
 
@@ -88,7 +90,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
         progress: Told how far it has come.
 
     Raises:
-        InvalidInputError: ``confirm`` was not given.
+        InvalidInputError: ``confirm`` was not given, or the path or the timeout
+            cannot be used.
         BackupVerificationError: The backup is damaged, or holds what no
             backup of ours does; nothing was changed.
         BackupError: It is no backup of ours, or of a newer version.
@@ -98,7 +101,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     if not confirm:
         msg = "restore_database replaces all rows; pass confirm=True if you mean it"
         raise InvalidInputError(msg, field="confirm")
-    path = Path(path)
+    _require_seconds(timeout_s)
+    path = path_of(path)
     live = sqlite_files.file_of(db) if db.engine.dialect.driver == "hqt" else None
     manifest = await manifest_for(path)
     if manifest is None and live is None:
@@ -114,6 +118,14 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(path, safety, rows)
+
+
+def _require_seconds(timeout_s: object) -> None:
+    """Refuse what no deadline can be made of; 0 is not to wait."""
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not is_number or not math.isfinite(timeout_s) or timeout_s < 0:
+        msg = "timeout_s must be a number of seconds, at least 0"
+        raise InvalidInputError(msg, field="timeout_s")
 
 
 async def _make_ready(db: DatabaseManager) -> None:

@@ -27,19 +27,34 @@ _INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 @asynccontextmanager
 async def scratch_directory() -> AsyncIterator[Path]:
-    """Lend an empty directory, mode 0700, where the system keeps temporary files."""
+    """Lend an empty directory, mode 0700, where the system keeps temporary files.
+
+    Raises:
+        BackupError: It keeps them nowhere.
+    """
     async with WorkThread("scratch") as thread:
-        making = tasks.start(
-            thread.run(tempfile.mkdtemp, prefix="hqt_scratch_"), name="hqt_async_db scratch"
-        )
+        making = tasks.start(thread.run(_make_directory), name="hqt_async_db scratch")
         cancelled = await tasks.wait(making, None)
-        directory = Path(making.result())
+        if cancelled is not None and making.exception() is not None:
+            raise cancelled
+        directory = making.result()
         try:
             if cancelled is not None:
                 raise cancelled
             yield directory
         finally:
             await thread.run(shutil.rmtree, directory, ignore_errors=True)
+
+
+def _make_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="hqt_scratch_"))
+    except OSError as error:
+        msg = (
+            "a backup is first restored into a temporary directory, and none can be made "
+            f"({error.strerror}); set TMPDIR to a directory with enough room"
+        )
+        raise BackupError(msg) from error
 
 
 @asynccontextmanager

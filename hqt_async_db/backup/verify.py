@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archive_reader import open_archive
-from hqt_async_db.backup.files import new_file
+from hqt_async_db.backup.files import new_file, path_of, refused
 from hqt_async_db.backup.prune import record_of
 from hqt_async_db.backup.restoring import UnfitForSQLiteError, restored
 from hqt_async_db.backup.threads import WorkThread
@@ -18,6 +17,7 @@ from hqt_async_db.errors import BackupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hqt_async_db.backup.export import AnyPath
     from hqt_async_db.backup.manifest import Manifest
@@ -69,10 +69,11 @@ async def verify_backup(
         progress: Told how far it has come.
 
     Raises:
+        InvalidInputError: The path is none.
         BackupVerificationError: It is damaged, or not what was written.
         BackupError: It is no backup of ours, or cannot be verified here.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         async with restored(path, db, tools_dir=tools_dir, progress=progress) as found:
             tables = await found.verify(progress)
@@ -107,8 +108,10 @@ async def _write_down(path: Path) -> None:
     """Write beside a backup that it was verified, if that is possible."""
     if names.BackupName.parse(path.name) is None:
         return
-    async with WorkThread("record") as thread:
-        record = await thread.run(record_of, path, datetime.now(UTC).isoformat())
-        with contextlib.suppress(BackupError):  # a directory that is only read
-            async with new_file(names.record_beside(path)) as file:
-                await file.write(record)
+    # The directory may be one that is only read, and the backup deleted meanwhile.
+    with contextlib.suppress(BackupError):
+        async with WorkThread("record") as thread:
+            with refused(path):
+                record = await thread.run(record_of, path, datetime.now(UTC).isoformat())
+        async with new_file(names.record_beside(path)) as file:
+            await file.write(record)

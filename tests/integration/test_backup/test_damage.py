@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import struct
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -178,3 +179,38 @@ async def test_an_empty_file_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(BackupVerificationError, match="none of this library"):
         async with open_archive(path):
             pass
+
+
+# Where the directory of a zip file has what, from the start of an entry on.
+ENTRY, FLAGS_AT, METHOD_AT, PLACE_AT, NAME_AT = b"PK\x01\x02", 8, 10, 42, 46
+# How a member begins that says it is compressed by LZMA, with settings that there are not.
+HEADER_BYTES, NO_SETTINGS = 30, b"\0\0\5\0\xff"
+
+
+def misdirected(path: Path, what: str) -> None:
+    """Change what an archive's directory tells of the trades; the seal fits."""
+    content = bytearray(path.read_bytes()[: -len(SEAL) - 64])
+    entry = content.rindex(ENTRY, 0, content.rindex(b"backtest_trades.jsonl"))
+    if what == "name":
+        content[entry + FLAGS_AT + 1] |= 0x08  # it is UTF-8
+        content[entry + NAME_AT] = 0xFF
+    else:
+        content[entry + METHOD_AT] = {"bzip2": 12, "lzma": 14}[what]
+        place = int.from_bytes(content[entry + PLACE_AT : entry + NAME_AT], "little")
+        lengths = content[place + HEADER_BYTES - 4 : place + HEADER_BYTES]
+        start = place + HEADER_BYTES + sum(struct.unpack("<2H", lengths))
+        content[start : start + len(NO_SETTINGS)] = NO_SETTINGS
+    path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+@pytest.mark.backends("sqlite-memory")
+@pytest.mark.parametrize("what", ["name", "bzip2", "lzma"])
+async def test_whatever_is_wrong_in_an_archive_is_named_as_such(
+    db: DatabaseManager, tmp_path: Path, what: str
+) -> None:
+    """With 3000 changed archives, zipfile raised OSError and ValueError, too."""
+    await fill(db)
+    path = await DatabaseBackup(db).backup_database(tmp_path, format="archive")
+    await asyncio.to_thread(misdirected, path, what)
+    with pytest.raises(BackupVerificationError, match="cannot be unpacked"):
+        await DatabaseBackup(db).verify_backup(path)

@@ -1,0 +1,70 @@
+"""Paths, files and figures that no backup can be made of, or come back from."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hqt_async_db import BackupError, InvalidInputError
+from hqt_async_db.backup import DatabaseBackup, Progress, prune_backups, verify_backup
+from hqt_async_db.backup.names import record_beside
+from tests.integration.test_backup.keeping import fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hqt_async_db import DatabaseManager
+
+pytestmark = pytest.mark.backends("sqlite-memory")
+
+
+async def test_a_path_with_nul_is_refused(db: DatabaseManager) -> None:
+    backup = DatabaseBackup(db)
+    for refused in (
+        backup.backup_database("a\0b"),
+        backup.verify_backup("a\0b.zip"),
+        backup.restore_database("a\0b.db", confirm=True),
+        prune_backups("a\0b"),
+    ):
+        with pytest.raises(InvalidInputError, match="NUL") as raised:
+            await refused
+        assert raised.value.field == "path"
+
+
+@pytest.mark.parametrize("timeout_s", [math.nan, math.inf, -1, "30", None, True])
+async def test_a_timeout_is_a_number_of_seconds(
+    db: DatabaseManager, tmp_path: Path, timeout_s: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match="number of seconds") as raised:
+        await DatabaseBackup(db).restore_database(tmp_path, confirm=True, timeout_s=timeout_s)
+    assert raised.value.field == "timeout_s"
+
+
+async def test_a_backup_that_is_deleted_while_it_is_verified_was_whole(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    deleting: list[asyncio.Task[None]] = []
+
+    def delete(_: Progress) -> None:  # the rows are already those of a copy
+        if not deleting:
+            deleting.append(asyncio.create_task(asyncio.to_thread(path.unlink)))
+
+    verified = await verify_backup(path, progress=delete)
+    assert verified.rows["backtest_trades"] == 20
+    await deleting[0]
+    assert not await asyncio.to_thread(record_beside(path).exists)
+
+
+async def test_no_place_for_temporary_files_is_named(
+    db: DatabaseManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(BackupError, match="TMPDIR"):
+        await verify_backup(path)
