@@ -6,7 +6,7 @@ import functools
 import math
 import sqlite3
 import time
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,10 +25,25 @@ from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
+from hqt_async_db.errors import (
+    BackupError,
+    BackupVerificationError,
+    DatabaseLockedError,
+    HqtDbError,
+    InvalidInputError,
+    NotADatabaseError,
+    SchemaMismatchError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -94,7 +109,11 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             cannot be used.
         BackupVerificationError: The backup is damaged, or holds what no
             backup of ours does; nothing was changed.
-        BackupError: It is no backup of ours, or of a newer version.
+        BackupError: It is no backup of ours or of a newer version, or the
+            SQLite file to be replaced is damaged, so that it cannot be backed
+            up first; says what to do then.
+        ImportDataError: The database cannot hold a value, such as NaN outside
+            of PostgreSQL; names table, row and column.
         SchemaMismatchError: The database is at another revision.
         DatabaseLockedError: A writer did not end in time.
     """
@@ -114,8 +133,9 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             return await _from_scratch(db, found, progress)
         await found.db.dispose()
         async with _alone(live, timeout_s):
-            safety = await _back_up(db, path)
-            await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
+            safety = await _back_up_file(db, path, live)
+            with _told_of(lambda: safety):
+                await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(path, safety, rows)
 
@@ -157,6 +177,34 @@ async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
     return await backup_database(db, path.parent, format=form)
 
 
+async def _back_up_file(db: DatabaseManager, path: Path, live: str) -> Path | None:
+    """Do the same for a SQLite file, which may be what the restore is to mend.
+
+    Raises:
+        BackupError: It cannot be read as a whole; says what to do.
+    """
+    try:
+        return await _back_up(db, path)
+    except (NotADatabaseError, BackupVerificationError, SchemaMismatchError) as error:
+        msg = (
+            f"the database that is to be replaced cannot be backed up first: {error}. The backup "
+            f"to be restored is whole. End every program that uses {live}, move it away together "
+            f"with {live}-wal and {live}-shm, which keeps what they hold, and restore again"
+        )
+        raise BackupError(msg) from error
+
+
+@contextmanager
+def _told_of(safety: Callable[[], Path | None]) -> Iterator[None]:
+    """Note on an error that there is a safety backup, and where."""
+    try:
+        yield
+    except HqtDbError as error:
+        if (path := safety()) is not None:
+            error.add_note(f"the backup of what the database holds stays, too: {path}")
+        raise
+
+
 async def _load(
     db: DatabaseManager,
     path: Path,
@@ -170,11 +218,12 @@ async def _load(
         nonlocal safety
         safety = await _back_up(db, path)
 
-    if db.dialect_name == "sqlite":  # one connection to memory cannot read beside itself
+    is_sqlite = db.dialect_name == "sqlite"
+    if is_sqlite:  # one connection to memory cannot read beside itself
         await keep()
-        rows = await load(db, sources, mode="restore", progress=progress)
-    else:
-        rows = await load(db, sources, mode="restore", progress=progress, when_locked=keep)
+    with _told_of(lambda: safety):
+        when_locked = None if is_sqlite else keep
+        rows = await load(db, sources, mode="restore", progress=progress, when_locked=when_locked)
     return RestoredBackup(path, safety, rows)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import random
 import struct
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from hqt_async_db.backup.archive_reader import open_archive
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.backup.untrusted import read_manifest
+from tests.integration.test_backup.archives import members_of, rebuilt
 from tests.integration.test_backup.keeping import everything, fill, postgresql_tools
 
 if TYPE_CHECKING:
@@ -115,22 +115,6 @@ async def test_swapped_backups_are_noticed(db: DatabaseManager, tmp_path: Path, 
     if kind == "archive":  # which says itself what it is
         await asyncio.to_thread(second.rename, tmp_path / "mine.zip")
         await backup.restore_database(tmp_path / "mine.zip", confirm=True)
-
-
-def rebuilt(path: Path, members: dict[str, bytes]) -> None:
-    """Write a zip file with these members and a seal that fits."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-        archive.comment = SEAL + b"0" * 64
-    content = path.read_bytes()[: -len(SEAL) - 64]
-    path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
-
-
-def members_of(path: Path) -> dict[str, bytes]:
-    """Return what an archive holds."""
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 HOSTILE = ["bomb", "extra", "missing", "order", "path", "rows", "no manifest", "text"]
