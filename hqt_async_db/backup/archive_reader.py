@@ -159,7 +159,7 @@ def _opened(path: Path, file: IO[bytes], scratch: Path | None) -> tuple[zipfile.
         if names.count(MANIFEST) != 1 or members.getinfo(MANIFEST).file_size > MOST_BYTES:
             _refuse(path, "it has no manifest")
         with members.open(MANIFEST) as member:
-            manifest = parse_manifest(member.read(MOST_BYTES + 1), path)
+            manifest = parse_manifest(member.read(MOST_BYTES + 1), path, path)
     tables = [table.name for table in all_tables()]
     if [entry.table for entry in manifest.tables] != tables:
         _refuse(path, "the manifest does not name the tables of this version, each once")

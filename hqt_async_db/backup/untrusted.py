@@ -48,11 +48,14 @@ def read_manifest(path: Path) -> Manifest:
     that this process may have on it.
 
     Raises:
-        BackupError: There is none, or the file is a database in use.
+        BackupError: There is none or no such file, or it is a database in use.
         BackupVerificationError: It is damaged, or another file's.
     """
     if sqlite_files.is_in_use(path):
         msg = f"{path} is a database in use and no backup: a log lies beside it"
+        raise BackupError(msg)
+    if not os.path.lexists(path):
+        msg = f"{path}: there is no such file"
         raise BackupError(msg)
     beside = manifest_of_file(path)
     if not beside.exists():
@@ -64,18 +67,27 @@ def read_manifest(path: Path) -> Manifest:
         raise BackupError(msg)
     with open_regular(beside) as file:
         content = file.read(MOST_BYTES + 1)
-    return parse_manifest(content, path)
+    return parse_manifest(content, path, beside)
 
 
-def parse_manifest(content: bytes, path: Path) -> Manifest:
+def parse_manifest(content: bytes, path: Path, source: Path) -> Manifest:
     """Return the manifest of a backup; it must be about this file.
 
     A backup may be given another name, but not that of another backup.
 
+    Args:
+        content: Text of the manifest.
+        path: The backup.
+        source: The file that the manifest is from.
+
     Raises:
         BackupVerificationError: It is damaged, or another backup's.
     """
-    manifest = Manifest.parse(content)
+    try:
+        manifest = Manifest.parse(content)
+    except BackupVerificationError as error:
+        msg = f"{source}: {error}"
+        raise BackupVerificationError(msg) from None
     if BackupName.parse(path.name) is not None and manifest.file != path.name:
         msg = f"{path} holds another backup, which was written as {manifest.file}"
         raise BackupVerificationError(msg)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hqt_async_db import BackupError, InvalidInputError
+from hqt_async_db import BackupError, BackupVerificationError, InvalidInputError
 from hqt_async_db.backup import DatabaseBackup, Progress, prune_backups, verify_backup
+from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.names import record_beside
 from tests.integration.test_backup.keeping import fill
 
@@ -59,6 +61,22 @@ async def test_a_backup_that_is_deleted_while_it_is_verified_was_whole(
     assert verified.rows["backtest_trades"] == 20
     await deleting[0]
     assert not await asyncio.to_thread(record_beside(path).exists)
+
+
+async def test_a_mistyped_path_is_told_from_a_missing_manifest(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    for name in ("mistyped.db", "mistyped.dump", "mistyped"):
+        with pytest.raises(BackupError, match="there is no such file"):
+            await DatabaseBackup(db).restore_database(tmp_path / name, confirm=True)
+
+
+async def test_a_damaged_manifest_is_named(db: DatabaseManager, tmp_path: Path) -> None:
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    manifest = manifest_of_file(path)
+    await asyncio.to_thread(manifest.write_text, "{}")
+    with pytest.raises(BackupVerificationError, match=f"^{re.escape(str(manifest))}: "):
+        await verify_backup(path)
 
 
 async def test_no_place_for_temporary_files_is_named(
