@@ -140,7 +140,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     return RestoredBackup(path, safety, rows)
 
 
-def _require_seconds(timeout_s: object) -> None:
+def _require_seconds(timeout_s: Any) -> None:
     """Refuse what no deadline can be made of; 0 is not to wait."""
     is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
     if not is_number or not math.isfinite(timeout_s) or timeout_s < 0:
