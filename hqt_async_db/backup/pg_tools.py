@@ -8,7 +8,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.errors import BackupError, ConfigurationError
@@ -140,33 +140,48 @@ async def _run(
     program: Path, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[int, bytes, bytes]:
     """Run a program; it has ended when this returns, cancelled or not."""
-    starting = asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C", **environment},
+    child = _Child()
+    running = tasks.start(
+        child.run(program, arguments, environment), name=f"hqt_async_db {program.name}"
     )
-    process = await tasks.finish(_started(starting, program), name="hqt_async_db start program")
-    running = tasks.start(process.communicate(), name=f"hqt_async_db {program.name}")
-    cancelled = await tasks.wait(running, None, lambda: _kill(process))
+    cancelled = await tasks.wait(running, None, child.kill)
     if cancelled is not None:
         tasks.retrieve(running)
         raise cancelled
-    printed, said = running.result()
-    return int(process.returncode or 0), printed, said
+    return running.result()
 
 
-async def _started(starting: Any, program: Path) -> asyncio.subprocess.Process:
-    try:
-        process: asyncio.subprocess.Process = await starting
-    except OSError as error:
-        msg = f"{program} cannot be run: {error.strerror}"
-        raise ConfigurationError(msg) from error
-    return process
+class _Child:
+    """A program that can be ended at any time, also before it has started."""
 
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._is_unwanted = False
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
+    async def run(
+        self, program: Path, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> tuple[int, bytes, bytes]:
+        """Run it to its end; return its status, and what it printed and said."""
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                program,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C", **environment},
+                umask=0o077,
+            )
+        except OSError as error:
+            msg = f"{program} cannot be run: {error.strerror}"
+            raise ConfigurationError(msg) from error
+        if self._is_unwanted:
+            self.kill()
+        printed, said = await self._process.communicate()
+        return int(self._process.returncode or 0), printed, said
+
+    def kill(self) -> None:
+        """End it, now or once it has started."""
+        self._is_unwanted = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

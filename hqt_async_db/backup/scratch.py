@@ -74,6 +74,17 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
     """
     name = f"hqt_scratch_{secrets.token_hex(8)}"
     try:
+        # A server that is at it goes on with it, whatever becomes of who asked.
+        await tasks.finish(_create(db, name), name="hqt_async_db create scratch database")
+        async with DatabaseManager(db.url.set(database=name)) as scratch:
+            yield scratch
+    finally:
+        drop = _send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await tasks.finish(drop, name="hqt_async_db drop scratch database")
+
+
+async def _create(db: DatabaseManager, name: str) -> None:
+    try:
         await _send(db, f'CREATE DATABASE "{name}" TEMPLATE template0')
     except StatementFailedError as error:
         if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
@@ -83,12 +94,6 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
             "create; grant it CREATEDB, or use portable archives, which need none"
         )
         raise BackupError(msg) from error
-    try:
-        async with DatabaseManager(db.url.set(database=name)) as scratch:
-            yield scratch
-    finally:
-        drop = _send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        await tasks.finish(drop, name="hqt_async_db drop scratch database")
 
 
 async def _send(db: DatabaseManager, statement: str) -> None:
