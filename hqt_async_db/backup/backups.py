@@ -184,7 +184,7 @@ async def _dump(
     progress: ProgressCallback | None,
 ) -> None:
     async with snapshot(db) as view, _partial(path) as partial:
-        tools = await find_tools(db.url, await server_version(view), tools_dir)
+        tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
         identifier, schema = await export_snapshot(view)
         async with WorkThread("dump") as thread:

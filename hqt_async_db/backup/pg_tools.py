@@ -8,17 +8,18 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.errors import BackupError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import URL
 
     from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.connection.manager import DatabaseManager
 
 TOOLS_VARIABLE: Final = "HQT_PG_BIN"
 
@@ -40,6 +41,14 @@ _FROM_QUERY: Final = {
     "sslkey": "PGSSLKEY",
     "options": "PGOPTIONS",
     "connect_timeout": "PGCONNECT_TIMEOUT",
+}
+# Arguments of asyncpg and psycopg that change neither the server nor who one is there.
+_NOT_NEEDED: Final = {
+    *("timeout", "command_timeout", "connection_class", "record_class", "loop"),
+    *("statement_cache_size", "max_cached_statement_lifetime", "max_cacheable_statement_size"),
+    *("prepared_statement_cache_size", "prepared_statement_name_func", "target_session_attrs"),
+    *("application_name", "prepare_threshold", "keepalives", "keepalives_idle"),
+    *("keepalives_interval", "keepalives_count", "tcp_user_timeout"),
 }
 
 
@@ -81,17 +90,19 @@ class Tools:
         return printed
 
 
-async def find_tools(url: URL, server_version: int, tools_dir: AnyPath | None) -> Tools:
+async def find_tools(db: DatabaseManager, server_version: int, tools_dir: AnyPath | None) -> Tools:
     """Return the programs for a server.
 
     Args:
-        url: Of the database.
+        db: A database on it.
         server_version: The server's major version.
         tools_dir: Where they are; None looks in ``HQT_PG_BIN``, then on PATH.
 
     Raises:
-        ConfigurationError: There is none, or it is older than the server.
+        ConfigurationError: There is none, it is older than the server, or it
+            cannot be told what ``connect_args`` tell the driver.
     """
+    environment = environment_of(db.url, db.options.connect_args)
     directory = await asyncio.to_thread(_directory, tools_dir)
     instead = (
         f"name the directory of newer ones in tools_dir or {TOOLS_VARIABLE}, or write the "
@@ -107,7 +118,7 @@ async def find_tools(url: URL, server_version: int, tools_dir: AnyPath | None) -
     if version < server_version:
         msg = f"pg_dump in {directory} is of version {version}, the server {server_version}; "
         raise ConfigurationError(msg + instead)
-    return Tools(directory, environment_of(url))
+    return Tools(directory, environment)
 
 
 def _directory(given: AnyPath | None) -> Path | None:
@@ -118,8 +129,12 @@ def _directory(given: AnyPath | None) -> Path | None:
     return None if None in found else Path(str(found[0])).parent
 
 
-def environment_of(url: URL) -> dict[str, str]:
-    """Return libpq's environment variables for a URL."""
+def environment_of(url: URL, connect_args: Mapping[str, Any]) -> dict[str, str]:
+    """Return libpq's environment variables for a URL and the arguments of the driver.
+
+    Raises:
+        ConfigurationError: An argument matters, and there is no variable for it.
+    """
     parts = {
         "PGHOST": url.host,
         "PGPORT": url.port,
@@ -133,7 +148,28 @@ def environment_of(url: URL) -> dict[str, str]:
         if name in _FROM_QUERY and isinstance(value, str)
     }
     named = {name: str(value) for name, value in parts.items() if value is not None} | query
-    return {"PGAPPNAME": "hqt_async_db backup", **named}
+    return {"PGAPPNAME": "hqt_async_db backup", **named, **dict(_variables(connect_args))}
+
+
+def _variables(connect_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the variables that tell libpq what the driver is told."""
+    for name, value in connect_args.items():
+        if name in _NOT_NEEDED:
+            continue
+        if name == "server_settings":
+            yield "PGOPTIONS", " ".join(f"-c {key}={_escaped(of)}" for key, of in value.items())
+        elif name in _FROM_QUERY and type(value) in {str, int}:
+            yield _FROM_QUERY[name], str(value)
+        else:
+            msg = (
+                f"pg_dump and pg_restore cannot be told connect_args[{name!r}]; put it into the "
+                'URL, or use the portable archive: backup_database(..., format="archive")'
+            )
+            raise ConfigurationError(msg)
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 async def _run(

@@ -216,7 +216,7 @@ async def _from_dump(
     async with WorkThread("restore") as thread:
         await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
     async with snapshot(db) as view:
-        tools = await find_tools(db.url, await server_version(view), tools_dir)
+        tools = await find_tools(db, await server_version(view), tools_dir)
     await refuse_foreign_entries(copy, tools)
     async with scratch_database(db) as scratch:
         await restore_dump(copy, tools, str(scratch.url.database))

@@ -76,7 +76,7 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
     try:
         # A server that is at it goes on with it, whatever becomes of who asked.
         await tasks.finish(_create(db, name), name="hqt_async_db create scratch database")
-        async with DatabaseManager(db.url.set(database=name)) as scratch:
+        async with db.beside(name) as scratch:
             yield scratch
     finally:
         drop = _send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -6,9 +6,9 @@ import asyncio
 import time
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from sqlalchemy import MetaData, text
+from sqlalchemy import text
 
 from hqt_async_db import migrations
 from hqt_async_db.connection import tasks, urls, warming
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from sqlalchemy import URL
+    from sqlalchemy import URL, MetaData
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import DeclarativeBase
     from sqlalchemy.pool import Pool
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.transaction import Receipt
 
 T = TypeVar("T")
+
+# What names the database in a URL's query or among the driver's arguments.
+_DATABASE: Final = ("database", "dbname", "db")
 
 
 class DatabaseManager:
@@ -147,6 +150,16 @@ class DatabaseManager:
         return self._target.given
 
     @property
+    def options(self) -> Options:
+        """Return what it was told, ``connect_args`` included, which may hold a password."""
+        return self._options
+
+    def beside(self, database: str) -> DatabaseManager:
+        """Return a new manager of another database on the server, with the same options."""
+        url = self.url.difference_update_query(_DATABASE).set(database=database)
+        return DatabaseManager(url, **self._options.without(_DATABASE))
+
+    @property
     def dialect_name(self) -> str:
         """Return ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
         return self._target.backend
@@ -245,7 +258,7 @@ class DatabaseManager:
         """
         self._ownership.check()
         with translated():
-            await migrations.create_schema(self, _metadata(base_or_metadata))
+            await migrations.create_schema(self, base_or_metadata)
 
     async def drop_all(
         self,
@@ -263,7 +276,7 @@ class DatabaseManager:
             msg = "drop_all deletes all rows of all tables; pass confirm=True if you mean it"
             raise InvalidInputError(msg, field="confirm")
         with translated():
-            await migrations.drop_schema(self, _metadata(base_or_metadata))
+            await migrations.drop_schema(self, base_or_metadata)
 
     def schema_lock(self, connection: AsyncConnection) -> AbstractAsyncContextManager[None]:
         """Return the lock that lets one process at a time change the schema."""
@@ -384,12 +397,3 @@ class DatabaseManager:
 
     def _record(self, receipt: Receipt) -> None:
         self._outcomes[receipt.outcome] += 1
-
-
-def _metadata(source: type[DeclarativeBase] | MetaData | None) -> MetaData | None:
-    """Return a base's MetaData, or what was given."""
-    metadata = getattr(source, "metadata", source)
-    if metadata is None or isinstance(metadata, MetaData):
-        return metadata
-    msg = f"expected a declarative base or a MetaData, not {type(source).__name__}"
-    raise InvalidInputError(msg, field="base_or_metadata")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.pool import Pool, StaticPool
 
 from hqt_async_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 # These would break a promise of the library; each has a better way.
@@ -70,6 +73,13 @@ class Options:
             if name in self.engine_options:
                 msg = f"option {name!r} is not supported here: {instead}"
                 raise ConfigurationError(msg)
+
+    def without(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the arguments that make such a manager, but for some of the driver's."""
+        arguments: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        further: dict[str, Any] = arguments.pop("engine_options")
+        kept = {name: of for name, of in self.connect_args.items() if name not in names}
+        return arguments | {"connect_args": kept} | further
 
 
 def _require_seconds(name: str, value: object) -> None:
