@@ -12,7 +12,12 @@ from hqt_async_db.backup.archive import write_archive
 from hqt_async_db.backup.contents import entries_of, layout_of, refuse_older
 from hqt_async_db.backup.files import PARTIAL, new_file, path_of, publish, refused
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
-from hqt_async_db.backup.pg_dump import export_snapshot, server_version, write_dump
+from hqt_async_db.backup.pg_dump import (
+    export_snapshot,
+    refuse_foreign_entries,
+    server_version,
+    write_dump,
+)
 from hqt_async_db.backup.pg_tools import find_tools
 from hqt_async_db.backup.snapshot import snapshot
 from hqt_async_db.backup.sqlite_files import remove_file
@@ -194,6 +199,7 @@ async def _dump(
             entries_of(view, layout, progress),
             write_dump(schema, identifier, partial, tables, tools),
         )
+        await refuse_foreign_entries(partial, tools)
         manifest = Manifest(
             kind=names.DUMP_KIND,
             backend=db.dialect_name,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 TOOLS_VARIABLE: Final = "HQT_PG_BIN"
 
 _VERSION: Final = re.compile(rb"\) (\d+)")
-_SHOWN_BYTES: Final = 600
+_SHOWN_LETTERS: Final = 600
+_QUOTING: Final = re.compile(r"^(?:DETAIL|CONTEXT):.*?(?=^pg_\w+: |\Z)", re.DOTALL | re.MULTILINE)
 # What asyncpg's URLs and libpq's environment have in common, by the URL's name.
 _FROM_QUERY: Final = {
     "host": "PGHOST",
@@ -84,7 +85,8 @@ class Tools:
             environment["PGDATABASE"] = database
         status, printed, said = await _run(self.directory / name, arguments, environment)
         if status != 0:
-            shown = said[-_SHOWN_BYTES:].decode(errors="replace").strip()
+            # What comes first is the cause. Details and contexts quote rows.
+            shown = _QUOTING.sub("", said.decode(errors="replace"))[:_SHOWN_LETTERS].strip()
             msg = f"{name} ended with status {status}: {shown}"
             raise BackupError(msg)
         return printed

@@ -11,7 +11,7 @@ from hqt_async_db.backup import names
 from hqt_async_db.backup.archive_reader import open_archive
 from hqt_async_db.backup.contents import compare, entries_of, layout_of
 from hqt_async_db.backup.loading import load
-from hqt_async_db.backup.pg_dump import refuse_foreign_entries, restore_dump, server_version
+from hqt_async_db.backup.pg_dump import restore_dump, schema_of, server_version
 from hqt_async_db.backup.pg_tools import find_tools
 from hqt_async_db.backup.scratch import (
     SCRATCH_FILE,
@@ -217,7 +217,7 @@ async def _from_dump(
         await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
     async with snapshot(db) as view:
         tools = await find_tools(db, await server_version(view), tools_dir)
-    await refuse_foreign_entries(copy, tools)
+        schema = await schema_of(view)
     async with scratch_database(db) as scratch:
-        await restore_dump(copy, tools, str(scratch.url.database))
+        await restore_dump(copy, path, tools, scratch, schema)
         yield Restored(path, manifest, scratch, directory)

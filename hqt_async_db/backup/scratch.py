@@ -79,13 +79,13 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
         async with db.beside(name) as scratch:
             yield scratch
     finally:
-        drop = _send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        drop = send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         await tasks.finish(drop, name="hqt_async_db drop scratch database")
 
 
 async def _create(db: DatabaseManager, name: str) -> None:
     try:
-        await _send(db, f'CREATE DATABASE "{name}" TEMPLATE template0')
+        await send(db, f'CREATE DATABASE "{name}" TEMPLATE template0')
     except StatementFailedError as error:
         if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
             raise
@@ -96,6 +96,7 @@ async def _create(db: DatabaseManager, name: str) -> None:
         raise BackupError(msg) from error
 
 
-async def _send(db: DatabaseManager, statement: str) -> None:
+async def send(db: DatabaseManager, statement: str) -> None:
+    """Send a statement that takes no transaction, or needs none."""
     async with db.open(Mode.MAINTENANCE, "scratch database") as session:
         await session.execute(text(statement))

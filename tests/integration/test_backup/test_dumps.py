@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
-from hqt_async_db import ConfigurationError, DatabaseManager, UserRepository
+from hqt_async_db import (
+    BackupVerificationError,
+    ConfigurationError,
+    DatabaseManager,
+    SchemaMismatchError,
+    UserRepository,
+)
 from hqt_async_db.backup import DatabaseBackup
 from tests.integration.test_backup.keeping import everything, fill, postgresql_tools, usernames
+from tests.integration.test_backup.programs import programs
 from tests.integration.test_repository.samples import user_row
 
 if TYPE_CHECKING:
@@ -67,3 +76,105 @@ async def test_a_manager_of_another_database_is_told_the_same(make_db: MakeDb) -
         assert other.url.database == "other"
         assert other.options.connect_args == {"server_settings": {"work_mem": "4MB"}}
         assert other.options.without(["database"]) == db.options.without(["database"])
+
+
+async def in_schema(db: DatabaseManager, database_url: str, schema: str) -> DatabaseManager:
+    """Return a manager of another schema, with tables and a user of its own."""
+    async with db.session() as session:
+        await session.execute(text(f'CREATE SCHEMA "{schema}"'))
+    there = DatabaseManager(f"{database_url}?options=-csearch_path%3D{schema}")
+    await there.create_all()
+    await UserRepository(there).create(**user_row(schema))
+    return there
+
+
+async def test_another_schema_than_public_comes_back_into_whichever_there_is(
+    db: DatabaseManager, database_url: str, tmp_path: Path
+) -> None:
+    await fill(db)
+    in_public = await DatabaseBackup(db).backup_database(tmp_path, tools_dir=TOOLS)
+    async with await in_schema(db, database_url, "bots2") as there:
+        backup = DatabaseBackup(there)
+        path = await backup.backup_database(tmp_path, tools_dir=TOOLS)
+        await UserRepository(there).create(**user_row("later"))
+        verified = await backup.verify_backup(path, tools_dir=TOOLS)
+        assert verified.rows["users"] == 1
+        await backup.restore_database(path, confirm=True, tools_dir=TOOLS)
+        assert await usernames(there) == ["bots2"]
+        assert await usernames(db) == ["keeper"]
+        await backup.restore_database(in_public, confirm=True, tools_dir=TOOLS)
+        assert await everything(there) == await everything(db)
+    await DatabaseBackup(db).restore_database(path, confirm=True, tools_dir=TOOLS)
+    assert await usernames(db) == ["bots2"]
+
+
+FOREIGN = {
+    "TRIGGER": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER mine BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()",
+    ),
+    "POLICY": ("CREATE POLICY mine ON users",),
+    "RULE": ("CREATE RULE mine AS ON DELETE TO users DO ALSO SELECT 1",),
+}
+HARMLESS = (
+    "COMMENT ON TABLE users IS 'traders'",
+    "COMMENT ON COLUMN users.username IS 'a name'",
+    "CREATE PUBLICATION mine FOR TABLE users",
+    "CREATE INDEX mine ON users (full_name)",
+    "CREATE VIEW mine_too AS SELECT * FROM users",
+)
+
+
+async def execute(db: DatabaseManager, *statements: str) -> None:
+    """Do what an operator may have done."""
+    async with db.session() as session:
+        for statement in statements:
+            await session.execute(text(statement))
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_a_dump_that_could_not_come_back_is_not_written(
+    db: DatabaseManager, tmp_path: Path, kind: str
+) -> None:
+    await execute(db, *FOREIGN[kind])
+    with pytest.raises(SchemaMismatchError, match=rf"{kind} public users mine .*archive"):
+        await DatabaseBackup(db).backup_database(tmp_path, tools_dir=TOOLS)
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
+    path = await DatabaseBackup(db).backup_database(tmp_path, format="archive")
+    await DatabaseBackup(db).verify_backup(path)
+
+
+async def test_what_an_operator_added_to_tables_does_not_get_in_the_way(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    await execute(db, *HARMLESS)
+    before = await everything(db)
+    path = await DatabaseBackup(db).backup_database(tmp_path, tools_dir=TOOLS)
+    await DatabaseBackup(db).restore_database(path, confirm=True, tools_dir=TOOLS)
+    assert await everything(db) == before
+
+
+async def test_a_failed_restore_names_the_backup_and_the_cause_but_no_value(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    """A pg_restore of our own lists nothing, and fails as the real one does."""
+    path = await DatabaseBackup(db).backup_database(tmp_path / "backups", tools_dir=TOOLS)
+    script = (
+        '[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 99.1" && exit 0\n'
+        '[ "$1" = --list ] && exit 0\n'
+        "for last; do :; done\n"
+        'echo "pg_restore: error: $last: COPY failed: ERROR:  duplicate key" >&2\n'
+        'echo "DETAIL:  Key (username)=(secret" >&2; echo "secret) already exists." >&2\n'
+        'echo "CONTEXT:  COPY users, line 2: secret" >&2\n'
+        f'echo "pg_restore: hint: {"x" * 5000}" >&2; exit 1'
+    )
+    await asyncio.to_thread(programs, tmp_path, script)
+    with pytest.raises(BackupVerificationError, match="COPY failed: ERROR:  dup") as raised:
+        await DatabaseBackup(db).verify_backup(path, tools_dir=tmp_path)
+    said = str(raised.value)
+    assert said.count(str(path)) == 2
+    assert "secret" not in said
+    assert "hqt_scratch" not in said
+    assert "pg_restore: hint" in said
+    assert len(said) < 1000

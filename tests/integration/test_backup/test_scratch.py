@@ -12,6 +12,7 @@ import pytest
 
 from hqt_async_db.backup.pg_tools import Tools
 from hqt_async_db.backup.scratch import scratch_database
+from tests.integration.test_backup.programs import programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,14 +49,6 @@ async def test_a_scratch_database_is_dropped_whenever_its_caller_is_cancelled(
                 break
     assert lent.is_set()
     assert any("CREATE DATABASE" in statement for statement in sent)
-
-
-def programs(directory: Path, script: str) -> None:
-    """Put programs in the place of PostgreSQL's."""
-    for name in ("pg_dump", "pg_restore"):
-        program = directory / name
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
 
 
 def running(directory: Path) -> list[str]:
