@@ -92,8 +92,10 @@ async def backup_database(
         InvalidInputError: ``format`` or ``directory`` cannot be used.
         ConfigurationError: There is no pg_dump that fits the server.
         SchemaMismatchError: An archive is asked for, and the schema is not
-            the newest.
-        BackupVerificationError: The SQLite database is damaged.
+            the newest. Or another one, and the database holds what no restore
+            takes, such as a trigger; names it.
+        BackupVerificationError: The SQLite database is damaged, or a row of
+            it refers to one that does not exist.
         StorageFullError: There is no space left.
         BackupError: The directory refuses the file, or pg_dump failed.
     """

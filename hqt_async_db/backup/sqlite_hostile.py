@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.manifest import Manifest
     from hqt_async_db.backup.threads import Stop
 
-# Views and triggers run when somebody reads or writes, and so do virtual tables.
+# Views and triggers run when somebody reads or writes, and so do virtual tables. SQLite notes
+# every other table as CREATE TABLE with one space, however it was written.
 _FOREIGN: Final = (
-    "SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index') "
-    "OR sql LIKE 'create%virtual%table%' OR rootpage IS NULL OR rootpage = 0 LIMIT 1"
+    "SELECT CASE WHEN type = 'table' THEN 'virtual table' ELSE type END, name FROM sqlite_schema "
+    "WHERE type NOT IN ('table', 'index') OR (type = 'table' AND sql NOT LIKE 'create table %') "
+    "OR rootpage IS NULL OR rootpage = 0 LIMIT 1"
 )
 
 
@@ -47,6 +49,28 @@ def refuse_unfit(scratch: Path, source: Path, manifest: Manifest, stop: Stop) ->
             raise BackupVerificationError(msg) from error
 
 
+def foreign_in(connection: sqlite3.Connection) -> str | None:
+    """Return kind and name of something that is neither table nor index, None without any."""
+    found = connection.execute(_FOREIGN).fetchone()
+    if found is None:
+        return None
+    kind, name = (str(part)[:80] for part in found)
+    return f"{kind} {name!r}"
+
+
+def refuse_orphans(connection: sqlite3.Connection, source: str) -> None:
+    """Refuse rows whose parents are gone, as happens where foreign keys are not enforced.
+
+    Raises:
+        BackupVerificationError: There is one; names its table.
+    """
+    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if orphan is not None:
+        child, _, parent, _ = (str(part)[:80] for part in orphan)
+        msg = f"{source}: a row of {child} refers to one of {parent} that does not exist"
+        raise BackupVerificationError(msg)
+
+
 def _open(scratch: Path) -> sqlite3.Connection:
     uri = f"{scratch.absolute().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -56,16 +80,11 @@ def _open(scratch: Path) -> sqlite3.Connection:
 
 
 def _look(connection: sqlite3.Connection, source: Path, manifest: Manifest) -> None:
-    foreign = connection.execute(_FOREIGN).fetchone()
-    if foreign is not None:
-        kind, name = (str(part)[:80] for part in foreign)
-        msg = f"{source}: it has a {kind} that no schema of ours has: {name!r}"
+    if (foreign := foreign_in(connection)) is not None:
+        msg = f"{source}: it has a {foreign}, which no schema of ours has"
         raise BackupVerificationError(msg)
     sqlite_files.refuse_damaged(connection, str(source), fully=True)
-    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if orphan is not None:
-        msg = f"{source}: a row of {str(orphan[0])[:80]} refers to one that does not exist"
-        raise BackupVerificationError(msg)
+    refuse_orphans(connection, str(source))
     contents = sqlite_files.contents_of(connection)
     if contents.revision != manifest.revision:
         msg = f"{source}: the schema is not at the revision of the manifest"

@@ -11,12 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from hqt_async_db.backup import sqlite_files
+from hqt_async_db.backup import sqlite_files, sqlite_hostile
 from hqt_async_db.backup.files import refused
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import BackupVerificationError
+from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -56,8 +56,9 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
         partial: The new file, mode 0600; the caller removes it.
 
     Raises:
-        BackupVerificationError: The database is damaged, or the copy is not
-            what was copied.
+        BackupVerificationError: The database is damaged or has rows without
+            their parents, or the copy is not what was copied.
+        SchemaMismatchError: It holds views, triggers or virtual tables.
         StorageFullError: There is no space left.
     """
     path = sqlite_files.file_of(db)
@@ -71,7 +72,7 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
     _, sha256, contents = await together(
         _in_thread(_sync, partial),
         _in_thread(hash_file, partial),
-        _in_thread(_contents, partial, path is None),
+        _in_thread(_contents, partial, path),
     )
     if expected is not None and contents != expected:
         msg = f"{partial}: the copy does not hold what was copied"
@@ -163,16 +164,28 @@ async def hash_synced(partial: Path) -> str:
     return str(sha256)
 
 
-def _contents(partial: Path, check: bool, stop: Stop) -> Contents:  # noqa: FBT001 - passed on by _in_thread
-    """Count the rows of a copy, which shows that it can be read."""
+def _contents(partial: Path, live: str | None, stop: Stop) -> Contents:
+    """Count the rows of a copy, which shows that it can be read, and see that it may come back."""
+    name = live or "the database in memory"
     uri = f"{partial.absolute().as_uri()}?mode=ro&immutable=1"
     with (
         closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as copy,
         stop.interrupting(copy),
     ):
-        if check:
-            sqlite_files.refuse_damaged(copy, str(partial), fully=False)
+        if live is None:
+            sqlite_files.refuse_damaged(copy, name, fully=False)
+        _refuse_what_no_restore_takes(copy, name)
         return sqlite_files.contents_of(copy)
+
+
+def _refuse_what_no_restore_takes(copy: sqlite3.Connection, name: str) -> None:
+    if (foreign := sqlite_hostile.foreign_in(copy)) is not None:
+        msg = (
+            f"{name} has a {foreign}, with which no restore takes a copy of the file; drop it, or use "
+            'the portable archive, which holds rows only: backup_database(..., format="archive")'
+        )
+        raise SchemaMismatchError(msg)
+    sqlite_hostile.refuse_orphans(copy, name)
 
 
 def _sync(partial: Path, stop: Stop) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from hqt_async_db import BackupError, BackupVerificationError, DatabaseManager, ImportDataError
+from hqt_async_db import (
+    BackupError,
+    BackupVerificationError,
+    DatabaseManager,
+    ImportDataError,
+    SchemaMismatchError,
+)
 from hqt_async_db.backup import DatabaseBackup
 from tests.integration.test_backup.archives import put_rows
 from tests.integration.test_backup.keeping import everything, fill, usernames
@@ -70,3 +77,60 @@ async def test_a_load_that_is_refused_names_the_safety_backup(
     assert await usernames(db) == ["keeper"]
     restored = await DatabaseBackup(db).restore_database(kept, confirm=True)
     assert restored.rows["users"] == 1
+
+
+FOREIGN = {
+    "trigger 'mine'": "CREATE TRIGGER mine AFTER INSERT ON users BEGIN DELETE FROM backtests; END",
+    "view 'mine'": "CREATE VIEW mine AS SELECT * FROM users",
+    "virtual table 'mine'": "create\nvirtual  table mine USING fts5(x)",
+}
+
+
+async def execute(db: DatabaseManager, *statements: str) -> None:
+    """Do what an operator may have done, without foreign keys."""
+    async with db.engine.connect() as connection:
+        await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+        await connection.commit()
+        await connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+@pytest.mark.parametrize("what", FOREIGN)
+async def test_a_file_that_could_not_come_back_is_not_written(
+    db: DatabaseManager, tmp_path: Path, what: str
+) -> None:
+    await fill(db)
+    await execute(db, FOREIGN[what])
+    with pytest.raises(SchemaMismatchError, match=rf"has a {what}, .*archive"):
+        await DatabaseBackup(db).backup_database(tmp_path)
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
+    path = await DatabaseBackup(db).backup_database(tmp_path, format="archive")
+    await DatabaseBackup(db).verify_backup(path)
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+async def test_a_row_without_its_parent_is_told_of_when_the_backup_is_made(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    await execute(db, "UPDATE backtest_trades SET backtest_id = 999999")
+    with pytest.raises(BackupVerificationError, match="backtest_trades refers to one of backtests"):
+        await DatabaseBackup(db).backup_database(tmp_path)
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_table_with_a_generated_column_comes_back(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    own = "CREATE TABLE mine (a INTEGER, b INTEGER GENERATED ALWAYS AS (a + 1) VIRTUAL)"
+    await execute(db, own, "INSERT INTO mine (a) VALUES (1)")
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    await DatabaseBackup(db).verify_backup(path)
+    await DatabaseBackup(db).restore_database(path, confirm=True)
+    async with db.engine.connect() as connection:
+        rows = await connection.exec_driver_sql("SELECT b FROM mine")
+        assert rows.scalar_one() == 2
