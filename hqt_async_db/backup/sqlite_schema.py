@@ -19,10 +19,12 @@ from hqt_async_db.errors import BackupVerificationError
 from hqt_async_db.migrations.environment import VERSION_TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 # So that the event loop gets the GIL in between.
 _PAUSE_S: Final = 0.0001
+_COLLATIONS: Final = {"BINARY", "NOCASE", "RTRIM"}
 _VERSION: Final = (
     f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
     f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
@@ -52,7 +54,8 @@ def make_schema(path: Path, revision: str) -> None:
 def refuse_other_schema(path: Path, source: Path) -> None:
     """Refuse a file at the newest revision whose tables are not those of the models.
 
-    Columns with their types, keys, foreign keys and indexes are compared.
+    Columns with their types, keys, foreign keys and indexes are compared. A
+    plain index more, which refuses no row and computes nothing, is fine.
 
     Raises:
         BackupVerificationError: They differ; names the first such table.
@@ -60,19 +63,37 @@ def refuse_other_schema(path: Path, source: Path) -> None:
     with closing(sqlite3.connect(":memory:")) as wanted, closing(sqlite3.connect(path)) as found:
         wanted.executescript(_script()).close()
         for table in all_tables():
-            if _shape(found, table.name) != _shape(wanted, table.name):
+            columns, keys, indexes = _shape(found, table.name)
+            ours = _shape(wanted, table.name)
+            further = {name for name in indexes if name not in ours[2] and _is_plain(indexes[name])}
+            kept = {name: indexes[name] for name in indexes if name not in further}
+            if (columns, keys, kept) != ours:
                 msg = f"{source}: the table {table.name} is not the one of its revision"
                 raise BackupVerificationError(msg)
 
 
-def _shape(connection: sqlite3.Connection, table: str) -> tuple[Any, ...]:
-    """Return what SQLite knows of a table, in an order that does not depend on its history."""
+def _is_plain(index: Sequence[tuple[Any, ...]]) -> bool:
+    """Tell whether an index is neither unique nor partial, and of mere columns."""
+    (_, is_unique, _, is_partial), *columns = index
+    are_known = all(
+        column >= -1 and collation in _COLLATIONS for column, _, _, collation, _ in columns
+    )
+    return not is_unique and not is_partial and are_known
+
+
+def _shape(
+    connection: sqlite3.Connection, table: str
+) -> tuple[list[Any], list[str], dict[str, list[tuple[Any, ...]]]]:
+    """Return what SQLite knows of a table, in an order that does not depend on its history.
+
+    That is its columns, its foreign keys, and its indexes by name.
+    """
 
     def rows(pragma: str, name: str) -> list[tuple[Any, ...]]:
         return connection.execute(f"SELECT * FROM pragma_{pragma}(?)", (name,)).fetchall()  # noqa: S608 - a constant
 
     indexes = {
-        tuple(row[1:]): [column[1:] for column in rows("index_xinfo", str(row[1]))]
+        str(row[1]): [row[1:], *(column[1:] for column in rows("index_xinfo", str(row[1])))]
         for row in rows("index_list", table)
         if row[3] == "c"  # made by name; the others are of the table's constraints
     }

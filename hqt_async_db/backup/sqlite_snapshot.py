@@ -181,8 +181,8 @@ def _contents(partial: Path, live: str | None, stop: Stop) -> Contents:
 def _refuse_what_no_restore_takes(copy: sqlite3.Connection, name: str) -> None:
     if (foreign := sqlite_hostile.foreign_in(copy)) is not None:
         msg = (
-            f"{name} has a {foreign}, with which no restore takes a copy of the file; drop it, or use "
-            'the portable archive, which holds rows only: backup_database(..., format="archive")'
+            f"{name} has a {foreign}, with which no restore takes a copy of the file; drop it, or "
+            'use the portable archive, which holds rows: backup_database(..., format="archive")'
         )
         raise SchemaMismatchError(msg)
     sqlite_hostile.refuse_orphans(copy, name)

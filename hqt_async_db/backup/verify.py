@@ -55,7 +55,9 @@ async def verify_backup(
     tools_dir: AnyPath | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifiedBackup:
-    """Restore a backup into scratch and compare every row with its manifest.
+    """Restore a backup into scratch, compare every row with its manifest, and upgrade it.
+
+    What this takes, a restore takes.
 
     SQLite files and archives are restored into a temporary SQLite file, what
     pg_dump wrote into a temporary database on the server, for which the
@@ -77,6 +79,7 @@ async def verify_backup(
     try:
         async with restored(path, db, tools_dir=tools_dir, progress=progress) as found:
             tables = await found.verify(progress)
+            await found.upgrade()
             into: str | None = found.db.dialect_name
             manifest = found.manifest
     except UnfitForSQLiteError:

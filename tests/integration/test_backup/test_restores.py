@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from hqt_async_db import (
     BackupError,
@@ -25,6 +25,7 @@ from hqt_async_db import (
 )
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.manifest import Manifest, manifest_of_file
+from hqt_async_db.backup.prune import is_verified
 from hqt_async_db.backup.sqlite_files import contents_of
 from hqt_async_db.backup.sqlite_snapshot import hash_file
 from hqt_async_db.backup.threads import Stop
@@ -294,6 +295,10 @@ HOSTILE = {
     "view": "CREATE VIEW v AS SELECT * FROM users",
     "virtual table": "CREATE VIRTUAL TABLE f USING fts5(x)",
     "column": "ALTER TABLE users ADD COLUMN more TEXT",
+    "unique index": "CREATE UNIQUE INDEX mine ON users (full_name)",
+    "partial index": "CREATE INDEX mine ON users (full_name) WHERE full_name = ''",
+    "computed index": "CREATE INDEX mine ON users (abs(id))",
+    "other index": "DROP INDEX ix_users_is_active",
     "newer revision": "UPDATE alembic_version SET version_num = 'hqt_9999'",
     "no revision": "DROP TABLE alembic_version",
     "missing table": "DROP TABLE notifications",
@@ -310,8 +315,26 @@ async def test_a_hostile_file_is_refused(db: DatabaseManager, tmp_path: Path, wh
     path = await DatabaseBackup(db).backup_database(tmp_path)
     await asyncio.to_thread(tamper, path, HOSTILE[what])
     with pytest.raises(BackupVerificationError):
+        await DatabaseBackup(db).verify_backup(path)
+    assert not await asyncio.to_thread(is_verified, path)
+    with pytest.raises(BackupVerificationError):
         await DatabaseBackup(db).restore_database(path, confirm=True)
     assert await everything(db) == before
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_plain_index_of_the_users_own_is_no_other_schema(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    async with db.session() as session:
+        await session.execute(text("CREATE INDEX mine ON users (full_name COLLATE NOCASE DESC)"))
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    await DatabaseBackup(db).verify_backup(path)
+    await DatabaseBackup(db).restore_database(path, confirm=True)
+    async with db.session() as session:
+        count = "SELECT count(*) FROM sqlite_schema WHERE name = 'mine'"
+        assert await session.scalar(text(count)) == 1
 
 
 def tamper(path: Path, statement: str) -> None:
