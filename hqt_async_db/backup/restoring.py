@@ -10,6 +10,7 @@ from hqt_async_db import migrations
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archive_reader import open_archive
 from hqt_async_db.backup.contents import compare, entries_of, layout_of
+from hqt_async_db.backup.formats.rows import UnfitForBackendError
 from hqt_async_db.backup.loading import load
 from hqt_async_db.backup.pg_dump import restore_dump, schema_of, server_version
 from hqt_async_db.backup.pg_tools import find_tools
@@ -29,6 +30,7 @@ from hqt_async_db.errors import (
     BackupError,
     BackupVerificationError,
     ImportDataError,
+    IntegrityViolationError,
     SchemaMismatchError,
 )
 from hqt_async_db.migrations.scripts import head_of, load_scripts
@@ -173,13 +175,12 @@ async def _from_archive(
             try:
                 sources = archive.sources(scratch.engine.dialect)
                 await load(scratch, sources, mode="restore", progress=progress)
-            except ImportDataError as error:
-                reason = str(error)
-            else:
-                reason = ""
-        if reason:
-            msg = f"{path}: it cannot be restored into SQLite: {reason}"
-            raise UnfitForSQLiteError(msg)
+            except UnfitForBackendError as error:
+                msg = f"{path}: it cannot be restored into SQLite: {error}"
+                raise UnfitForSQLiteError(msg) from None
+            except (ImportDataError, IntegrityViolationError) as error:
+                msg = f"{path}: its rows cannot be restored: {error}"
+                raise BackupVerificationError(msg) from None
         yield Restored(path, archive.manifest, scratch, directory)
 
 

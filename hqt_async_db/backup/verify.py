@@ -62,7 +62,8 @@ async def verify_backup(
     SQLite files and archives are restored into a temporary SQLite file, what
     pg_dump wrote into a temporary database on the server, for which the
     account needs CREATEDB. That it was verified is written down beside the
-    backup, where :func:`prune_backups` looks.
+    backup, where :func:`prune_backups` looks, unless it was restored into no
+    database.
 
     Args:
         path: The backup.
@@ -93,7 +94,8 @@ async def verify_backup(
         rows={entry.table: entry.rows for entry in tables},
         restored_into=into,
     )
-    await _write_down(path)
+    if into is not None:  # figures alone do not show that the rows go together
+        await _write_down(path)
     return result
 
 

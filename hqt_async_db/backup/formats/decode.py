@@ -40,12 +40,14 @@ class UnfitValueError(ValueError):
     Attributes:
         index: Which of the values.
         reason: What is wrong with it.
+        fits_elsewhere: Whether another backend can hold it.
     """
 
-    def __init__(self, index: int, reason: str) -> None:
+    def __init__(self, index: int, reason: str, *, fits_elsewhere: bool = False) -> None:
         super().__init__(reason)
         self.index = index
         self.reason = reason
+        self.fits_elsewhere = fits_elsewhere
 
 
 class _Way(NamedTuple):
@@ -116,7 +118,9 @@ class Decoder:
         try:
             present = iter(self._present([values[index] for index in indexes]))
         except UnfitValueError as error:
-            raise UnfitValueError(indexes[error.index], error.reason) from None
+            raise UnfitValueError(
+                indexes[error.index], error.reason, fits_elsewhere=error.fits_elsewhere
+            ) from None
         return [None if value is None else next(present) for value in values]
 
     def _present(self, values: list[Any]) -> list[Any]:
@@ -128,11 +132,15 @@ class Decoder:
     def _one_by_one(self, values: list[Any]) -> list[Any]:
         decoded: list[Any] = []
         for value in values:
+            is_of_column = False
             try:
                 fit = self._way.one(value, self._type)
+                is_of_column = True
                 self._type.check_backend(fit, self._dialect)
             except InvalidInputError as error:
-                raise UnfitValueError(len(decoded), str(error)) from None
+                raise UnfitValueError(
+                    len(decoded), str(error), fits_elsewhere=is_of_column
+                ) from None
             decoded.append(fit)
         return decoded
 

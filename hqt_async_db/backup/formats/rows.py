@@ -24,6 +24,10 @@ MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 
 
+class UnfitForBackendError(ImportDataError):
+    """A value that its column may have, and another backend can hold."""
+
+
 class Batch:
     """Some rows, column by column, as Python values that their columns hold.
 
@@ -176,16 +180,24 @@ class Source:
             try:
                 decoded.append(decoder.decode(column if type(column) is list else list(column)))
             except UnfitValueError as error:
-                unfit.append((error.index, decoder.column.name, error.reason))
+                unfit.append((error, decoder.column.name))
         if unfit:
-            index, name, reason = min(unfit, key=lambda found: found[0])
-            self.refuse(reason, row=first_row + index, column=name)
+            first, name = min(unfit, key=lambda found: found[0].index)
+            kind = UnfitForBackendError if first.fits_elsewhere else ImportDataError
+            self.refuse(first.reason, row=first_row + first.index, column=name, kind=kind)
         return decoded
 
-    def refuse(self, reason: str, *, row: int | None = None, column: str | None = None) -> NoReturn:
+    def refuse(
+        self,
+        reason: str,
+        *,
+        row: int | None = None,
+        column: str | None = None,
+        kind: type[ImportDataError] = ImportDataError,
+    ) -> NoReturn:
         """Raise ImportDataError for the file, a row or a value; ``reason`` shows no value."""
         msg = f"{place(self.name, row, column)}: {reason}"
-        raise ImportDataError(msg, source=self.name, row=row, column=column)
+        raise kind(msg, source=self.name, row=row, column=column)
 
 
 def place(source: str, row: int | None, column: str | None) -> str:
