@@ -31,6 +31,7 @@ _BACKUP: Final = re.compile(rf"({_STEM})\.({_EXTENSION})")
 _BESIDE: Final = re.compile(rf"({_STEM}\.(?:{_EXTENSION}))\.(?:manifest|verified)\.json")
 _PARTIAL: Final = re.compile(rf"\.({_STEM})\..+{re.escape(PARTIAL)}(?:-(?:journal|wal|shm))?")
 _NUMBER: Final = re.compile(r"\d+")
+_HOLD: Final = f".hold{PARTIAL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Hold:
     @classmethod
     def take(cls, directory: Path, stem: str) -> Self | None:
         """Return the hold of a name, None while somebody else has it."""
-        path = directory / f".{stem}.hold{PARTIAL}"
+        path = directory / f".{stem}{_HOLD}"
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
             try:
@@ -106,6 +107,12 @@ class Hold:
                 os.close(descriptor)
                 raise
             os.close(descriptor)  # whoever held it took the file away meanwhile
+
+    @staticmethod
+    def stems(directory: Path, prefix: str) -> list[str]:
+        """Return the names that this account holds, or did when its process was killed."""
+        found = directory.glob(f".{prefix}*{_HOLD}")
+        return [path.name[1 : -len(_HOLD)] for path in found if _is_mine(path)]
 
     def release(self) -> None:
         """Let the name go; a backup that was published keeps it."""
@@ -122,6 +129,14 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
     here = os.fstat(descriptor)
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _is_mine(path: Path) -> bool:
+    """Tell whether a file is of the account that this process runs as."""
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from hqt_async_db.backup.names import Hold
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Mode
@@ -22,12 +25,28 @@ if TYPE_CHECKING:
 
 SCRATCH_FILE: Final = "scratch.db"
 
+_PREFIX: Final = "hqt_scratch_"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """A scratch directory, and the lock that tells others that it is in use."""
+
+    directory: Path
+    hold: Hold
+
+    def remove(self) -> None:
+        """Delete it with what is in it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.hold.release()
 
 
 @asynccontextmanager
 async def scratch_directory() -> AsyncIterator[Path]:
     """Lend an empty directory, mode 0700, where the system keeps temporary files.
+
+    Those of processes that were killed are deleted before.
 
     Raises:
         BackupError: It keeps them nowhere.
@@ -37,24 +56,50 @@ async def scratch_directory() -> AsyncIterator[Path]:
         cancelled = await tasks.wait(making, None)
         if cancelled is not None and making.exception() is not None:
             raise cancelled
-        directory = making.result()
+        lent = making.result()
         try:
             if cancelled is not None:
                 raise cancelled
-            yield directory
+            yield lent.directory
         finally:
-            await thread.run(shutil.rmtree, directory, ignore_errors=True)
+            await thread.run(lent.remove)
 
 
-def _make_directory() -> Path:
+def _make_directory() -> _Lent:
     try:
-        return Path(tempfile.mkdtemp(prefix="hqt_scratch_"))
+        place = Path(tempfile.gettempdir()).absolute()
+        _delete_leftovers(place)
+        lent = _free_name(place)
+        try:
+            lent.directory.mkdir(mode=0o700)
+        except BaseException:
+            lent.remove()
+            raise
     except OSError as error:
         msg = (
             "a backup is first restored into a temporary directory, and none can be made "
             f"({error.strerror}); set TMPDIR to a directory with enough room"
         )
         raise BackupError(msg) from error
+    return lent
+
+
+def _free_name(place: Path) -> _Lent:
+    """Hold a name before there is anything of that name to be deleted."""
+    while True:
+        name = f"{_PREFIX}{secrets.token_hex(8)}"
+        hold = Hold.take(place, name)  # None if another process took it for a leftover
+        if hold is not None:
+            return _Lent(place / name, hold)
+
+
+def _delete_leftovers(place: Path) -> None:
+    """Delete the scratch directories of this account whose processes were killed."""
+    with contextlib.suppress(OSError):  # this is no reason not to restore
+        for name in Hold.stems(place, _PREFIX):
+            hold = Hold.take(place, name)
+            if hold is not None:
+                _Lent(place / name, hold).remove()
 
 
 @asynccontextmanager
@@ -72,7 +117,7 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
     Raises:
         BackupError: The account may not create databases.
     """
-    name = f"hqt_scratch_{secrets.token_hex(8)}"
+    name = f"{_PREFIX}{secrets.token_hex(8)}"
     try:
         # A server that is at it goes on with it, whatever becomes of who asked.
         await tasks.finish(_create(db, name), name="hqt_async_db create scratch database")
