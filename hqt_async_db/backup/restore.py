@@ -95,6 +95,10 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     A SQLite file is replaced as a whole, tables that are not ours included;
     elsewhere only the rows of the models' tables are.
 
+    A SQLite file or an archive may come from anybody. What pg_dump wrote is
+    code, which pg_restore runs in a scratch database with all rights of the
+    account: restore only what nobody else can have written to.
+
     Args:
         db: The database; an empty one gets its schema.
         path: The backup: a SQLite file or an archive for any database, what

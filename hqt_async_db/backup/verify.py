@@ -61,9 +61,10 @@ async def verify_backup(
 
     SQLite files and archives are restored into a temporary SQLite file, what
     pg_dump wrote into a temporary database on the server, for which the
-    account needs CREATEDB. That it was verified is written down beside the
-    backup, where :func:`prune_backups` looks, unless it was restored into no
-    database.
+    account needs CREATEDB, and where the SQL in it runs with all rights of the
+    account: verify only what nobody else can have written to, or an archive.
+    That it was verified is written down beside the backup, where
+    :func:`prune_backups` looks, unless it was restored into no database.
 
     Args:
         path: The backup.
