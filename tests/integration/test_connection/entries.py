@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.manager import DatabaseManager
 
 _PATIENCE_S: Final = 5.0
+# InnoDB shows a copy of its transactions, and renews it 0.1 s after the last look at the earliest.
+_LOOK_AGAIN_S: Final = {"sqlite": 0.002, "postgresql": 0.002, "mariadb": 0.12}
 _OPEN_TRANSACTIONS: Final = {
     "sqlite": None,
     "postgresql": (
@@ -95,7 +97,7 @@ async def require_idle(db: DatabaseManager, witness: DatabaseManager) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while what := await _what_is_left(db, witness):
         assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(_LOOK_AGAIN_S[db.dialect_name])
 
 
 async def _what_is_left(db: DatabaseManager, witness: DatabaseManager) -> str:
