@@ -73,10 +73,23 @@ def _arrange(moment: Moment, awaited: Any, cancel: Callable[[], object]) -> None
 
 
 async def every_await(
-    trial: Callable[[Point], Awaitable[None]], moment: Moment, *, at_most: int = 400
+    trial: Callable[[Point], Awaitable[None]],
+    moment: Moment,
+    *,
+    at_most: int = 400,
+    first: int = 1,
+    step: int = 1,
 ) -> int:
-    """Try every await in turn, until the operation has fewer; return their number."""
-    for number in range(1, at_most):
+    """Try every await in turn, until the operation has fewer; return their number.
+
+    Args:
+        trial: Runs the operation, cancelled at a point.
+        moment: When it is cancelled there.
+        at_most: More awaits than these are an error.
+        first: Which await to begin with.
+        step: How many to go on, where the operation is too slow for all of them.
+    """
+    for number in range(first, at_most, step):
         point = Point(number, moment)
         await trial(point)
         if not point.was_reached:

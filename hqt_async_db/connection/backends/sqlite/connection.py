@@ -164,12 +164,14 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         call = Call(sql, parameters)
         call.keep_open = True
         self.streams.add(call)
-        await self._run(call, writes=False)
         try:
+            await self._run(call, writes=False)
             yield Stream(self, call)
         finally:
             self.streams.discard(call)
-            if call.is_open and not self._thread.is_closed:
+            if not call.done:  # cancelled, and about to open what nobody would close
+                self._thread.interrupt()
+            if (call.is_open or not call.done) and not self._thread.is_closed:
                 await self._thread.hop(call.close)
 
     def fetch(self, stream: Call, size: int) -> Sequence[Any]:
