@@ -31,9 +31,10 @@ from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.migrations.schema import State, refuse_predecessor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from sqlalchemy import URL
@@ -93,7 +94,7 @@ async def backup_database(
         ConfigurationError: There is no pg_dump that fits the server.
         SchemaMismatchError: An archive is asked for, and the schema is not
             the newest. Or another one, and the database holds what no restore
-            takes, such as a trigger; names it.
+            takes, such as a trigger or tables without a revision; names it.
         BackupVerificationError: The SQLite database is damaged, or a row of
             it refers to one that does not exist.
         StorageFullError: There is no space left.
@@ -171,6 +172,7 @@ async def _archive(
 async def _sqlite(db: DatabaseManager, path: Path, at: datetime) -> None:
     async with _partial(path) as partial:
         copy = await copy_database_file(db, partial)
+        _refuse_unstamped(db, copy.contents.revision, [one.table for one in copy.contents.tables])
         manifest = Manifest(
             kind=names.SQLITE_KIND,
             backend=db.dialect_name,
@@ -193,10 +195,11 @@ async def _dump(
     async with snapshot(db) as view, _partial(path) as partial:
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
+        tables = [table.name for table in layout.tables]
+        _refuse_unstamped(db, layout.revision, tables)
         identifier, schema = await export_snapshot(view)
         async with WorkThread("dump") as thread:
             await thread.run(create, partial)
-        tables = [table.name for table in layout.tables]
         entries, _ = await together(
             entries_of(view, layout, progress),
             write_dump(schema, identifier, partial, tables, tools),
@@ -212,6 +215,15 @@ async def _dump(
             created_at=at,
         )
         await _publish(partial, path, manifest)
+
+
+def _refuse_unstamped(db: DatabaseManager, revision: str | None, tables: Iterable[str]) -> None:
+    """Refuse what no restore knows how to upgrade.
+
+    Raises:
+        SchemaMismatchError: There are tables of ours, and no revision.
+    """
+    refuse_predecessor(State(revision, frozenset(tables)), db.dialect_name)
 
 
 @asynccontextmanager

@@ -54,13 +54,23 @@ def make_schema(path: Path, revision: str) -> None:
 def refuse_other_schema(path: Path, source: Path) -> None:
     """Refuse a file at the newest revision whose tables are not those of the models.
 
-    Columns with their types, keys, foreign keys and indexes are compared. A
-    plain index more, which refuses no row and computes nothing, is fine.
-
     Raises:
         BackupVerificationError: They differ; names the first such table.
     """
-    with closing(sqlite3.connect(":memory:")) as wanted, closing(sqlite3.connect(path)) as found:
+    with closing(sqlite3.connect(path)) as found:
+        table = unlike_ours(found)
+    if table is not None:
+        msg = f"{source}: the table {table} is not the one of its revision"
+        raise BackupVerificationError(msg)
+
+
+def unlike_ours(found: sqlite3.Connection) -> str | None:
+    """Return the first table at the newest revision that is not that of its model.
+
+    Columns with their types, keys, foreign keys and indexes are compared. A
+    plain index more, which refuses no row and computes nothing, is fine.
+    """
+    with closing(sqlite3.connect(":memory:")) as wanted:
         wanted.executescript(_script()).close()
         for table in all_tables():
             columns, keys, indexes = _shape(found, table.name)
@@ -68,8 +78,8 @@ def refuse_other_schema(path: Path, source: Path) -> None:
             further = {name for name in indexes if name not in ours[2] and _is_plain(indexes[name])}
             kept = {name: indexes[name] for name in indexes if name not in further}
             if (columns, keys, kept) != ours:
-                msg = f"{source}: the table {table.name} is not the one of its revision"
-                raise BackupVerificationError(msg)
+                return table.name
+    return None
 
 
 def _is_plain(index: Sequence[tuple[Any, ...]]) -> bool:

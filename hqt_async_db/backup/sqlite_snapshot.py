@@ -11,12 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from hqt_async_db.backup import sqlite_files, sqlite_hostile
+from hqt_async_db.backup import sqlite_files, sqlite_hostile, sqlite_schema
 from hqt_async_db.backup.files import refused
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
+from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -58,10 +59,11 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
     Raises:
         BackupVerificationError: The database is damaged or has rows without
             their parents, or the copy is not what was copied.
-        SchemaMismatchError: It holds views, triggers or virtual tables.
+        SchemaMismatchError: It holds views, triggers or virtual tables, or a
+            table of ours that somebody changed.
         StorageFullError: There is no space left.
     """
-    path = sqlite_files.file_of(db)
+    path, newest = sqlite_files.file_of(db), head_of(await load_scripts())
     if path is None:
         expected = None
         await _copy_memory(db, partial)
@@ -72,7 +74,7 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
     _, sha256, contents = await together(
         _in_thread(_sync, partial),
         _in_thread(hash_file, partial),
-        _in_thread(_contents, partial, path),
+        _in_thread(_contents, partial, path, newest),
     )
     if expected is not None and contents != expected:
         msg = f"{partial}: the copy does not hold what was copied"
@@ -164,7 +166,7 @@ async def hash_synced(partial: Path) -> str:
     return str(sha256)
 
 
-def _contents(partial: Path, live: str | None, stop: Stop) -> Contents:
+def _contents(partial: Path, live: str | None, newest: str, stop: Stop) -> Contents:
     """Count the rows of a copy, which shows that it can be read, and see that it may come back."""
     name = live or "the database in memory"
     uri = f"{partial.absolute().as_uri()}?mode=ro&immutable=1"
@@ -174,15 +176,21 @@ def _contents(partial: Path, live: str | None, stop: Stop) -> Contents:
     ):
         if live is None:
             sqlite_files.refuse_damaged(copy, name, fully=False)
-        _refuse_what_no_restore_takes(copy, name)
-        return sqlite_files.contents_of(copy)
+        contents = sqlite_files.contents_of(copy)
+        _refuse_what_no_restore_takes(copy, name, is_newest=contents.revision == newest)
+        return contents
 
 
-def _refuse_what_no_restore_takes(copy: sqlite3.Connection, name: str) -> None:
+def _refuse_what_no_restore_takes(copy: sqlite3.Connection, name: str, *, is_newest: bool) -> None:
+    reason = None
     if (foreign := sqlite_hostile.foreign_in(copy)) is not None:
+        reason = f"has a {foreign}"
+    elif is_newest and (table := sqlite_schema.unlike_ours(copy)) is not None:
+        reason = f"has a table {table!r} that is not the one of its revision"
+    if reason is not None:
         msg = (
-            f"{name} has a {foreign}, with which no restore takes a copy of the file; drop it, or "
-            'use the portable archive, which holds rows: backup_database(..., format="archive")'
+            f"{name} {reason}, with which no restore takes a copy of the file; undo that, or use "
+            'the portable archive, which holds rows only: backup_database(..., format="archive")'
         )
         raise SchemaMismatchError(msg)
     sqlite_hostile.refuse_orphans(copy, name)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from hqt_async_db import (
     BackupError,
@@ -17,7 +18,7 @@ from hqt_async_db import (
 )
 from hqt_async_db.backup import DatabaseBackup
 from tests.integration.test_backup.archives import put_rows
-from tests.integration.test_backup.keeping import everything, fill, usernames
+from tests.integration.test_backup.keeping import everything, fill, postgresql_tools, usernames
 
 PAGE_BYTES = 4096
 
@@ -83,6 +84,7 @@ FOREIGN = {
     "trigger 'mine'": "CREATE TRIGGER mine AFTER INSERT ON users BEGIN DELETE FROM backtests; END",
     "view 'mine'": "CREATE VIEW mine AS SELECT * FROM users",
     "virtual table 'mine'": "create\nvirtual  table mine USING fts5(x)",
+    "table 'users' that is not the one of its revision": "ALTER TABLE users ADD COLUMN mine TEXT",
 }
 
 
@@ -108,6 +110,18 @@ async def test_a_file_that_could_not_come_back_is_not_written(
     assert await asyncio.to_thread(os.listdir, tmp_path) == []
     path = await DatabaseBackup(db).backup_database(tmp_path, format="archive")
     await DatabaseBackup(db).verify_backup(path)
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
+async def test_tables_without_a_revision_are_told_of_when_the_backup_is_made(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    async with db.session() as session:
+        await session.execute(text("DROP TABLE alembic_version"))
+    with pytest.raises(SchemaMismatchError, match=r"but no revision: .*stamp it"):
+        await DatabaseBackup(db).backup_database(tmp_path, tools_dir=postgresql_tools())
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
 
 
 @pytest.mark.backends("sqlite-file", "sqlite-memory")
