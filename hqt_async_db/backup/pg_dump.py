@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from hqt_async_db.backup.scratch import send
+from hqt_async_db.backup.scratch import quoted, send
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import BackupError, BackupVerificationError, SchemaMismatchError
 from hqt_async_db.migrations.environment import VERSION_TABLE
@@ -163,7 +163,7 @@ async def restore_dump(
         entries = await entries_in(dump, tools)
         if entries.foreign is None:
             for name in entries.schemas - {_PUBLIC}:
-                await send(scratch, f"CREATE SCHEMA {_quoted(name)}")
+                await send(scratch, f"CREATE SCHEMA {quoted(name)}")
             await _restore(dump, tools, scratch)
             await _rename(scratch, entries.schemas, schema)
     except BackupError as error:
@@ -181,12 +181,7 @@ async def _rename(scratch: DatabaseManager, found: frozenset[str], wanted: str |
     if wanted == _PUBLIC:  # every database has one
         await send(scratch, f"DROP SCHEMA {_PUBLIC}")
     for name in found:
-        await send(scratch, f"ALTER SCHEMA {_quoted(name)} RENAME TO {_quoted(wanted)}")
-
-
-def _quoted(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
+        await send(scratch, f"ALTER SCHEMA {quoted(name)} RENAME TO {quoted(wanted)}")
 
 
 async def _restore(dump: Path, tools: Tools, scratch: DatabaseManager) -> None:

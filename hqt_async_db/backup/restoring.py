@@ -219,6 +219,6 @@ async def _from_dump(
     async with snapshot(db) as view:
         tools = await find_tools(db, await server_version(view), tools_dir)
         schema = await schema_of(view)
-    async with scratch_database(db) as scratch:
+    async with scratch_database(db, schema) as scratch:
         await restore_dump(copy, path, tools, scratch, schema)
         yield Restored(path, manifest, scratch, directory)

@@ -111,8 +111,15 @@ async def scratch_file(directory: Path) -> AsyncIterator[DatabaseManager]:
 
 
 @asynccontextmanager
-async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
+async def scratch_database(
+    db: DatabaseManager, schema: str | None = None
+) -> AsyncIterator[DatabaseManager]:
     """Lend a manager of an empty database on the server of another, PostgreSQL.
+
+    Args:
+        db: The other.
+        schema: Where its sessions look for tables, which may be a setting of
+            that one database; nobody makes it here.
 
     Raises:
         BackupError: The account may not create databases.
@@ -121,6 +128,8 @@ async def scratch_database(db: DatabaseManager) -> AsyncIterator[DatabaseManager
     try:
         # A server that is at it goes on with it, whatever becomes of who asked.
         await tasks.finish(_create(db, name), name="hqt_async_db create scratch database")
+        if schema is not None:
+            await send(db, f'ALTER DATABASE "{name}" SET search_path TO {quoted(schema)}')
         async with db.beside(name) as scratch:
             yield scratch
     finally:
@@ -139,6 +148,12 @@ async def _create(db: DatabaseManager, name: str) -> None:
             "create; grant it CREATEDB, or use portable archives, which need none"
         )
         raise BackupError(msg) from error
+
+
+def quoted(name: str) -> str:
+    """Return a name as PostgreSQL's SQL has it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 async def send(db: DatabaseManager, statement: str) -> None:

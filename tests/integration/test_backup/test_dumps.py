@@ -108,6 +108,23 @@ async def test_another_schema_than_public_comes_back_into_whichever_there_is(
     assert await usernames(db) == ["bots2"]
 
 
+async def test_a_schema_that_the_database_itself_prefers_comes_back(
+    db: DatabaseManager, database_url: str, tmp_path: Path
+) -> None:
+    await fill(db)
+    name = make_url(database_url).database
+    await execute(db, "CREATE SCHEMA mine", f'ALTER DATABASE "{name}" SET search_path TO mine')
+    async with DatabaseManager(database_url) as there:
+        await there.create_all()
+        await UserRepository(there).create(**user_row("mine"))
+        backup = DatabaseBackup(there)
+        path = await backup.backup_database(tmp_path, tools_dir=TOOLS)
+        await UserRepository(there).create(**user_row("later"))
+        await backup.verify_backup(path, tools_dir=TOOLS)
+        await backup.restore_database(path, confirm=True, tools_dir=TOOLS)
+        assert await usernames(there) == ["mine"]
+
+
 FOREIGN = {
     "TRIGGER": (
         "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
