@@ -1,4 +1,7 @@
-"""Restores and copies cancelled at each of their awaits in turn."""
+"""Restores and copies cancelled at each of their awaits in turn.
+
+Every tenth of them, unless the variable HQT_TEST_EVERY_AWAIT is set.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,11 @@ if TYPE_CHECKING:
     from tests.servers.admin import Admin
 
 TOOLS = postgresql_tools()
-# Each await is tried at one of the moments; loads are tried at both by the tests of imports.
-FIRST: dict[Moment, int] = {"asleep": 1, "waking": 2}
-# A dump takes a database of its own on the server, and three programs.
-DUMP_STEP = 6
+STEP = 1 if os.environ.get("HQT_TEST_EVERY_AWAIT") else 10
+# The two moments are tried at different awaits.
+FIRST: dict[Moment, int] = {"asleep": 1, "waking": 1 + STEP // 2}
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120 if STEP > 1 else 600)
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ async def test_a_restore_cancelled_at_any_await_leaves_the_old_or_the_new(
 ) -> None:
     restoring = Restoring(db, witness, scratch)
     await restoring.prepare(tmp_path / "backups", "archive")
-    assert await every_await(restoring.trial, moment, first=FIRST[moment], step=2) > 100
+    assert await every_await(restoring.trial, moment, first=FIRST[moment], step=STEP) > 100
 
 
 @pytest.mark.backends("sqlite-file")
@@ -124,7 +126,7 @@ async def test_a_file_restored_over_another_is_the_old_or_the_new(
 ) -> None:
     restoring = Restoring(db, witness, scratch)
     await restoring.prepare(tmp_path / "backups", "native")
-    assert await every_await(restoring.trial, moment) > 50
+    assert await every_await(restoring.trial, moment, first=FIRST[moment], step=STEP) > 50
 
 
 @pytest.mark.backends("postgresql")
@@ -142,7 +144,9 @@ async def test_a_dump_restored_leaves_no_scratch_database_either(  # noqa: PLR09
     restoring = Restoring(db, witness, scratch)
     await restoring.prepare(tmp_path / "backups", "native")
     with statements(db) as sent:
-        awaits = await every_await(restoring.trial, moment, at_most=800, step=DUMP_STEP)
+        awaits = await every_await(
+            restoring.trial, moment, at_most=800, first=FIRST[moment], step=2 * STEP
+        )
         left = await asyncio.to_thread(server.databases, "hqt_scratch_")
     assert awaits > 200
     assert any("CREATE DATABASE" in statement for statement in sent)
@@ -168,5 +172,5 @@ async def test_a_copy_cancelled_at_any_await_is_whole_or_not_there(
             if found == all_of_it:
                 await clear(db)
 
-        assert await every_await(trial, moment, first=FIRST[moment], step=2) > 100
+        assert await every_await(trial, moment, first=FIRST[moment], step=STEP) > 100
         assert await everything(source) == all_of_it
