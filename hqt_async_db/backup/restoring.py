@@ -153,7 +153,7 @@ async def restored(
 @asynccontextmanager
 async def _from_file(path: Path, manifest: Manifest, directory: Path) -> AsyncIterator[Restored]:
     copy, stop = directory / SCRATCH_FILE, Stop()
-    async with WorkThread("restore") as thread:
+    async with WorkThread("restore", gives_way=True) as thread:
         await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
         with translated():
             look = functools.partial(refuse_unfit, copy, path, manifest, stop)
@@ -214,7 +214,7 @@ async def _from_dump(
         msg = f"{path} was made by pg_dump; it needs a manager of a PostgreSQL database"
         raise BackupError(msg)
     copy, stop = directory / "scratch.dump", Stop()
-    async with WorkThread("restore") as thread:
+    async with WorkThread("restore", gives_way=True) as thread:
         await thread.run_until(stop, copy_verified, path, copy, manifest, stop)
     async with snapshot(db) as view:
         tools = await find_tools(db, await server_version(view), tools_dir)

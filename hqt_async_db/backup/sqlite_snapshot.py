@@ -7,9 +7,9 @@ import functools
 import hashlib
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from hqt_async_db.backup import sqlite_files, sqlite_hostile, sqlite_schema
 from hqt_async_db.backup.files import refused
@@ -20,7 +20,7 @@ from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
 from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from hqt_async_db.backup.sqlite_files import Contents
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Copied at a stretch; after each stretch a cancelled backup ends.
 _PAGES: Final = 2000
 _BLOCK_BYTES: Final = 256 * 1024
+
+
+_Threads: TypeAlias = tuple[WorkThread, WorkThread, WorkThread]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +67,46 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
         StorageFullError: There is no space left.
     """
     path, newest = sqlite_files.file_of(db), head_of(await load_scripts())
-    if path is None:
-        expected = None
-        await _copy_memory(db, partial)
-    else:
-        expected, _ = await together(
-            _in_thread(_copy_file, path, partial), _in_thread(sqlite_files.check_live, path)
-        )
-    _, sha256, contents = await together(
-        _in_thread(_sync, partial),
-        _in_thread(hash_file, partial),
-        _in_thread(_contents, partial, path, newest),
-    )
-    if expected is not None and contents != expected:
+    async with _started_threads() as threads:
+        if path is None:
+            await _copy_memory(db, partial)
+            return await _finished(threads, partial, None, newest)
+        copying = _copy_and_finish(threads, path, partial, newest)
+        checking = _run(threads[1], sqlite_files.check_live, path)
+        copy: Copy = (await together(copying, checking))[0]
+        return copy
+
+
+@asynccontextmanager
+async def _started_threads() -> AsyncIterator[_Threads]:
+    """Lend threads that run; starting one holds up the loop while all processors are busy."""
+    first, second, third = (WorkThread("backup", gives_way=True) for _ in range(3))
+    async with first, second, third:
+        for thread in (first, second, third):
+            await thread.run(_nothing)
+        yield first, second, third
+
+
+def _nothing() -> None:
+    """Be called."""
+
+
+async def _copy_and_finish(threads: _Threads, path: str, partial: Path, newest: str) -> Copy:
+    expected: Contents = await _run(threads[0], _copy_file, path, partial)
+    copy = await _finished(threads, partial, path, newest)
+    if copy.contents != expected:
         msg = f"{partial}: the copy does not hold what was copied"
         raise BackupVerificationError(msg)
+    return copy
+
+
+async def _finished(threads: _Threads, partial: Path, path: str | None, newest: str) -> Copy:
+    """Hash a copy, read it back and sync it, all at once."""
+    sha256, contents, _ = await together(
+        _run(threads[0], hash_file, partial),
+        _run(threads[1], _contents, partial, path, newest),
+        _run(threads[2], _sync, partial),
+    )
     return Copy(contents, sha256)
 
 
@@ -96,12 +124,11 @@ async def together(*works: Coroutine[Any, Any, Any]) -> list[Any]:
     return [task.result() for task in running]
 
 
-async def _in_thread(work: Any, *arguments: Any) -> Any:
-    """Call ``work(*arguments, stop)`` in a thread of its own; SQLite's errors become ours."""
+async def _run(thread: WorkThread, work: Any, *arguments: Any) -> Any:
+    """Call ``work(*arguments, stop)`` in a thread; SQLite's errors become ours."""
     stop = Stop()
-    async with WorkThread("backup") as thread:
-        with translated():
-            return await thread.run_until(stop, functools.partial(work, *arguments, stop))
+    with translated():
+        return await thread.run_until(stop, functools.partial(work, *arguments, stop))
 
 
 def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
@@ -162,8 +189,10 @@ async def _back_up(source: Any, target: sqlite3.Connection, stop: Stop) -> None:
 
 async def hash_synced(partial: Path) -> str:
     """Sync a file to the disk and return its SHA-256."""
-    _, sha256 = await together(_in_thread(_sync, partial), _in_thread(hash_file, partial))
-    return str(sha256)
+    async with _started_threads() as threads:
+        hashing = _run(threads[0], hash_file, partial)
+        sha256: str = (await together(hashing, _run(threads[1], _sync, partial)))[0]
+    return sha256
 
 
 def _contents(partial: Path, live: str | None, newest: str, stop: Stop) -> Contents:

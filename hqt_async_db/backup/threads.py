@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
@@ -19,6 +22,7 @@ T = TypeVar("T")
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _STOP_AGAIN_S: Final = 0.005
+_LOWEST_PRIORITY: Final = 19
 
 
 class Stopped(Exception):  # noqa: N818 - it ends work, and nobody but its thread sees it
@@ -62,10 +66,17 @@ class WorkThread:
 
     A cancelled caller waits until what its thread is at has ended, so pieces
     of work should be short: nobody closes a file that is still written to.
+
+    Args:
+        name: What it does, for whoever looks at the process.
+        gives_way: Whether the system lets every other thread go first. For
+            work that hardly takes the GIL, whose threads would otherwise hold
+            up the event loop for milliseconds where processors are few.
     """
 
-    def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"hqt_async_db {name}")
+    def __init__(self, name: str, *, gives_way: bool = False) -> None:
+        prefix = f"hqt_async_db {name}"
+        self._executor = ThreadPoolExecutor(1, prefix, _give_way if gives_way else None)
 
     async def run(self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Return what ``work`` returns."""
@@ -93,6 +104,12 @@ class WorkThread:
     async def __aexit__(self, *_: object) -> None:
         """Let the thread end; it has nothing left to do."""
         self._executor.shutdown(wait=False)
+
+
+def _give_way() -> None:
+    """Lower this thread's priority, where threads have their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
 
 def _stop(future: asyncio.Future[Any], stop: Stop) -> None:
