@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from hqt_async_db.backup import names
-from hqt_async_db.backup.archive import write_archive
-from hqt_async_db.backup.contents import entries_of, layout_of, refuse_older
+from hqt_async_db.backup.archives.archive import write_archive
+from hqt_async_db.backup.archives.contents import entries_of, layout_of, refuse_older
 from hqt_async_db.backup.files import PARTIAL, new_file, path_of, publish, refused
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
-from hqt_async_db.backup.pg_dump import (
+from hqt_async_db.backup.native.pg_dump import (
     export_snapshot,
     refuse_foreign_entries,
     server_version,
     write_dump,
 )
-from hqt_async_db.backup.pg_tools import find_tools
-from hqt_async_db.backup.snapshot import snapshot
-from hqt_async_db.backup.sqlite_files import remove_file
-from hqt_async_db.backup.sqlite_snapshot import (
+from hqt_async_db.backup.native.pg_tools import find_tools
+from hqt_async_db.backup.native.sqlite_files import remove_file
+from hqt_async_db.backup.native.sqlite_snapshot import (
     copy_database_file,
     create,
     hash_synced,
     together,
 )
+from hqt_async_db.backup.snapshot import snapshot
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.manager import DatabaseManager

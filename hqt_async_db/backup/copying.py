@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exists, select
 
-from hqt_async_db.backup.contents import TableText, layout_of, refuse_older
+from hqt_async_db.backup.archives.contents import TableText, layout_of, refuse_older
 from hqt_async_db.backup.formats.reading import read_json_lines
-from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import WorkThread

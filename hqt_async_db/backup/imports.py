@@ -17,7 +17,7 @@ from hqt_async_db.backup.formats.parquet_rows import read_parquet
 from hqt_async_db.backup.formats.reading import read_blocks
 from hqt_async_db.backup.formats.rows import Source
 from hqt_async_db.backup.formats.unpacking import file_blocks
-from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.tables import all_tables, table_named
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.errors import ImportDataError, InvalidInputError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.export import AnyPath
     from hqt_async_db.backup.formats.reading import Parser
     from hqt_async_db.backup.formats.rows import RowReader
-    from hqt_async_db.backup.loading import Mode
+    from hqt_async_db.backup.loading.load import Mode
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.manager import DatabaseManager
 

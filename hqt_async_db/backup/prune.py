@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.backup import names
-from hqt_async_db.backup.archive import SEAL, SEAL_BYTES
+from hqt_async_db.backup.archives.archive import SEAL, SEAL_BYTES
 from hqt_async_db.backup.files import path_of, refused, sync_directory
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.names import BackupName, Hold

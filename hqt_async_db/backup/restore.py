@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db import migrations
-from hqt_async_db.backup import sqlite_files
-from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.archives.archive_reader import open_archive
+from hqt_async_db.backup.archives.contents import layout_of
 from hqt_async_db.backup.backups import backup_database
-from hqt_async_db.backup.contents import layout_of
 from hqt_async_db.backup.files import path_of
 from hqt_async_db.backup.formats.reading import read_json_lines
-from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.loading.load import TableSource, load
+from hqt_async_db.backup.native import sqlite_files
+from hqt_async_db.backup.native.scratch import SCRATCH_FILE
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
-from hqt_async_db.backup.scratch import SCRATCH_FILE
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from hqt_async_db import migrations
 from hqt_async_db.backup import names
-from hqt_async_db.backup.archive_reader import open_archive
-from hqt_async_db.backup.contents import compare, entries_of, layout_of
+from hqt_async_db.backup.archives.archive_reader import open_archive
+from hqt_async_db.backup.archives.contents import compare, entries_of, layout_of
 from hqt_async_db.backup.formats.rows import UnfitForBackendError
-from hqt_async_db.backup.loading import load
-from hqt_async_db.backup.pg_dump import restore_dump, schema_of, server_version
-from hqt_async_db.backup.pg_tools import find_tools
-from hqt_async_db.backup.scratch import (
+from hqt_async_db.backup.loading.load import load
+from hqt_async_db.backup.native.pg_dump import restore_dump, schema_of, server_version
+from hqt_async_db.backup.native.pg_tools import find_tools
+from hqt_async_db.backup.native.scratch import (
     SCRATCH_FILE,
     scratch_database,
     scratch_directory,
     scratch_file,
 )
+from hqt_async_db.backup.native.sqlite_hostile import refuse_unfit
+from hqt_async_db.backup.native.sqlite_schema import make_schema, refuse_other_schema
 from hqt_async_db.backup.snapshot import snapshot
-from hqt_async_db.backup.sqlite_hostile import refuse_unfit
-from hqt_async_db.backup.sqlite_schema import make_schema, refuse_other_schema
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import copy_verified, read_manifest
 from hqt_async_db.connection.translation.translate import translated

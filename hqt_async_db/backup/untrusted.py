@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from io import FileIO
 from typing import TYPE_CHECKING, Final
 
-from hqt_async_db.backup import sqlite_files
 from hqt_async_db.backup.files import refused
 from hqt_async_db.backup.manifest import MOST_BYTES, Manifest, manifest_of_file
 from hqt_async_db.backup.names import BackupName
+from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.errors import BackupError, BackupVerificationError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hqt_async_db.backup import names
-from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.archives.archive_reader import open_archive
 from hqt_async_db.backup.files import new_file, path_of, refused
 from hqt_async_db.backup.prune import record_of
 from hqt_async_db.backup.restoring import UnfitForSQLiteError, restored

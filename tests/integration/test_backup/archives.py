@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hqt_async_db.backup.archive import MANIFEST, SEAL
+from hqt_async_db.backup.archives.archive import MANIFEST, SEAL
 from hqt_async_db.backup.manifest import Manifest
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select
 
 from hqt_async_db import models
-from hqt_async_db.backup.loading import load
+from hqt_async_db.backup.loading.load import load
 from hqt_async_db.backup.tables import all_tables
 from tests.integration.test_one_shot.rows import MODELS, PARENTS, sample_rows
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from hqt_async_db.backup.formats.reading import read_json_lines
-from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.tables import table_named
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db import DatabaseManager
     from hqt_async_db.backup.formats.rows import RowReader
-    from hqt_async_db.backup.loading import Mode
+    from hqt_async_db.backup.loading.load import Mode
 
 Rows = list[dict[str, Any]]
 

@@ -21,7 +21,7 @@ from hqt_async_db import (
     UserRepository,
 )
 from hqt_async_db.backup import DatabaseBackup, create_backup, verify_backup
-from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.archives.archive_reader import open_archive
 from hqt_async_db.backup.prune import is_verified
 from tests.integration.test_backup.keeping import (
     everything,

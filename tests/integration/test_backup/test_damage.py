@@ -12,8 +12,8 @@ import pytest
 
 from hqt_async_db import BackupError, BackupVerificationError, DatabaseManager
 from hqt_async_db.backup import DatabaseBackup
-from hqt_async_db.backup.archive import MANIFEST, SEAL
-from hqt_async_db.backup.archive_reader import open_archive
+from hqt_async_db.backup.archives.archive import MANIFEST, SEAL
+from hqt_async_db.backup.archives.archive_reader import open_archive
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.backup.untrusted import read_manifest

@@ -15,7 +15,7 @@ from hqt_async_db import DatabaseManager, ImportDataError, UserRepository
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.formats.rows import Batch
-from hqt_async_db.backup.loading import TableSource, load
+from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.tables import table_named
 from tests.integration.test_backup.loads import lines, load_rows, stored, user
 from tests.integration.test_connection.cancelling import Moment, Point, cancelled_at, every_await
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hqt_async_db.backup.formats.rows import RowReader
-    from hqt_async_db.backup.loading import Mode
+    from hqt_async_db.backup.loading.load import Mode
     from hqt_async_db.connection.sessions.session import Session
     from tests.fixtures.managers import MakeDb
 

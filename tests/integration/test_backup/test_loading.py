@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hqt_async_db import DatabaseManager, ImportDataError, StrategyRepository, UserRepository
-from hqt_async_db.backup.loading import Mode, load
+from hqt_async_db.backup.loading.load import Mode, load
 from hqt_async_db.errors import InvalidInputError
 from tests.integration.test_backup.loads import (
     Rows,

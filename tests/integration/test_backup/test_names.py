@@ -12,7 +12,7 @@ import pytest
 
 from hqt_async_db import InvalidInputError
 from hqt_async_db.backup import prune_backups
-from hqt_async_db.backup.archive import SEAL
+from hqt_async_db.backup.archives.archive import SEAL
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.names import BackupName, Hold, record_beside, reserve
 from hqt_async_db.backup.prune import record_of

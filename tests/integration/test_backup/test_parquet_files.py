@@ -13,7 +13,7 @@ from hqt_async_db import DatabaseManager, ImportDataError
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.formats.parquet_rows import read_parquet
 from hqt_async_db.backup.formats.rows import Batch, Source
-from hqt_async_db.backup.staging import in_groups
+from hqt_async_db.backup.loading.staging import in_groups
 from hqt_async_db.backup.tables import table_named
 from tests.integration.test_backup.loads import stored
 

@@ -25,9 +25,9 @@ from hqt_async_db import (
 )
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.manifest import Manifest, manifest_of_file
+from hqt_async_db.backup.native.sqlite_files import contents_of
+from hqt_async_db.backup.native.sqlite_snapshot import hash_file
 from hqt_async_db.backup.prune import is_verified
-from hqt_async_db.backup.sqlite_files import contents_of
-from hqt_async_db.backup.sqlite_snapshot import hash_file
 from hqt_async_db.backup.threads import Stop
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from tests.integration.test_backup.keeping import everything, fill, usernames

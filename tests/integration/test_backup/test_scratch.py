@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from hqt_async_db.backup.pg_tools import Tools
-from hqt_async_db.backup.scratch import scratch_database
+from hqt_async_db.backup.native.pg_tools import Tools
+from hqt_async_db.backup.native.scratch import scratch_database
 from tests.integration.test_backup.programs import programs
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, ColumnElement
 
-    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
 
     Key = tuple[Column[Any], ...]

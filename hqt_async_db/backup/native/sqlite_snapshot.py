@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from hqt_async_db.backup import sqlite_files, sqlite_hostile, sqlite_schema
 from hqt_async_db.backup.files import refused
+from hqt_async_db.backup.native import sqlite_files, sqlite_hostile, sqlite_schema
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.translation.translate import translated
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
-    from hqt_async_db.backup.sqlite_files import Contents
+    from hqt_async_db.backup.native.sqlite_files import Contents
     from hqt_async_db.connection.manager import DatabaseManager
 
 # Copied at a stretch; after each stretch a cancelled backup ends.

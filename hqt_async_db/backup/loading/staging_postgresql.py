@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from hqt_async_db.backup.formats.rows import Batch
-    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
 
 # What must not depend on the server: zones and the order of day and month. A time

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from hqt_async_db.backup.scratch import quoted, send
+from hqt_async_db.backup.native.scratch import quoted, send
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import BackupError, BackupVerificationError, SchemaMismatchError
 from hqt_async_db.migrations.environment import VERSION_TABLE
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from hqt_async_db.backup.pg_tools import Tools
+    from hqt_async_db.backup.native.pg_tools import Tools
     from hqt_async_db.backup.snapshot import Snapshot
     from hqt_async_db.connection.manager import DatabaseManager
 

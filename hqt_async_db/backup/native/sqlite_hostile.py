@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from hqt_async_db.backup import sqlite_files
-from hqt_async_db.backup.contents import compare
+from hqt_async_db.backup.archives.contents import compare
+from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.errors import BackupVerificationError
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import text
 
-from hqt_async_db.backup import locking, merging
-from hqt_async_db.backup.faults import fault_of
+from hqt_async_db.backup.loading import locking, merging
+from hqt_async_db.backup.loading.faults import fault_of
+from hqt_async_db.backup.loading.staging import PlainStaging, Stage, Staging
+from hqt_async_db.backup.loading.staging_postgresql import PostgreSQLStaging
+from hqt_async_db.backup.loading.staging_sqlite import SQLiteStaging
 from hqt_async_db.backup.progress import Report
-from hqt_async_db.backup.staging import PlainStaging, Stage, Staging
-from hqt_async_db.backup.staging_postgresql import PostgreSQLStaging
-from hqt_async_db.backup.staging_sqlite import SQLiteStaging
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.connection.backends.backend import Mode as SessionMode
 from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection

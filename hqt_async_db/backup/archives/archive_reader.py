@@ -12,9 +12,9 @@ import zlib
 from contextlib import asynccontextmanager, contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
-from hqt_async_db.backup.archive import MANIFEST, SEAL, SEAL_BYTES, member_of
+from hqt_async_db.backup.archives.archive import MANIFEST, SEAL, SEAL_BYTES, member_of
 from hqt_async_db.backup.formats.reading import read_json_lines
-from hqt_async_db.backup.loading import TableSource
+from hqt_async_db.backup.loading.load import TableSource
 from hqt_async_db.backup.manifest import MOST_BYTES
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread

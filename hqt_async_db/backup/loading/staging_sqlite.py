@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
-from hqt_async_db.backup.staging import in_groups
+from hqt_async_db.backup.loading.staging import in_groups
 from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Dialect
 
-    from hqt_async_db.backup.binding import Binder
     from hqt_async_db.backup.formats.rows import Batch
-    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.backup.loading.binding import Binder
+    from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
     from hqt_async_db.connection.sessions.session import Session

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, and_, delete, func, insert, select, text, update
 from sqlalchemy import exists as sql_exists
 
-from hqt_async_db.backup.faults import duplicate_in, fault_of
+from hqt_async_db.backup.loading.faults import duplicate_in, fault_of
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import ImportDataError, IntegrityViolationError
 from hqt_async_db.models import Base
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Executable, ForeignKey, Table
 
-    from hqt_async_db.backup.staging import Stage
+    from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
 
 

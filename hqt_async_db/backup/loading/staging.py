@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, text
 from sqlalchemy.schema import CreateTable
 
-from hqt_async_db.backup.binding import Binder, has_default
+from hqt_async_db.backup.loading.binding import Binder, has_default
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The portable archive: rows of every table, for any backend."""

@@ -1,0 +1,1 @@
+"""Rows on their way into a database, all or none."""
