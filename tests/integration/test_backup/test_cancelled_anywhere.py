@@ -1,6 +1,6 @@
 """Restores and copies cancelled at each of their awaits in turn.
 
-Every tenth of them, unless the variable HQT_TEST_EVERY_AWAIT is set.
+Every twentieth of them, unless the variable HQT_TEST_EVERY_AWAIT is set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.servers.admin import Admin
 
 TOOLS = postgresql_tools()
-STEP = 1 if os.environ.get("HQT_TEST_EVERY_AWAIT") else 10
+STEP = 1 if os.environ.get("HQT_TEST_EVERY_AWAIT") else 20
 # The two moments are tried at different awaits.
 FIRST: dict[Moment, int] = {"asleep": 1, "waking": 1 + STEP // 2}
 
