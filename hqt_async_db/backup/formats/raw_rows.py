@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.formats.encode import Format
 
 _MARK: Final = "\\"  # before a time of somebody else's making; no canonical text has it
-_WITHOUT_FRACTION: Final = 19
 _LENGTH_OF_TIME: Final = 26  # of 2024-01-01 10:00:00.000000, as this library stores it
 # Where the two change to an exponent is not the same, nor how they write it.
 _LARGE: Final = b"0" * 16 + b"."
@@ -79,17 +78,17 @@ def _selected(column: Column[Any], form: Format) -> ColumnElement[Any]:
     if not isinstance(column.type, UtcDateTime):
         return column
     stored = type_coerce(column, String())
-    whole = func.substr(stored, _sql(1), _sql(_WITHOUT_FRACTION))
-    exact = func.rtrim(stored, _sql("0"))
-    offset = _sql("+00" if form == "csv" else "+00:00")
+    trimmed = func.rtrim(func.rtrim(stored, _sql("0")), _sql("."))
+    # Most have six digits, and the last is no zero: nothing is to be trimmed.
+    ends_with_zero = func.substr(stored, _sql(_LENGTH_OF_TIME)) == _sql("0")
+    exact: ColumnElement[Any] = case((ends_with_zero, trimmed), else_=stored)
     if form == "jsonl":
-        whole, exact = (func.replace(text, _sql(" "), _sql("T")) for text in (whole, exact))
+        exact = func.replace(exact, _sql(" "), _sql("T"))
     return case(
         (
-            func.substr(stored, _sql(_WITHOUT_FRACTION + 1)) == _sql(".000000"),
-            whole.op("||")(offset),
+            func.length(stored) == _sql(_LENGTH_OF_TIME),
+            exact.op("||")(_sql("+00" if form == "csv" else "+00:00")),
         ),
-        (func.length(stored) == _sql(_LENGTH_OF_TIME), exact.op("||")(offset)),
         else_=_sql(_MARK).op("||")(stored),
     )
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # Written in less than a millisecond, in which the thread keeps the GIL;
 # fetching them, it lets go of it at every row.
 _ROWS: Final[dict[Format, int]] = {"csv": 150, "jsonl": 75}
+# Between two blocks the thread waits for the loop.
+_BLOCK_BYTES: Final = 3 * BLOCK_BYTES
 # The loop's thread gets the GIL for certain only from one that sleeps.
-_WITHOUT_PAUSE_S: Final = 0.002
+_WITHOUT_PAUSE_S: Final = 0.004
 _PAUSE_S: Final = 0.00005
 
 
@@ -62,7 +64,7 @@ def _block(rows: RawRows, most: int, fetch: Callable[[int], Sequence[Any]]) -> B
     content: list[bytes] = []
     size = count = 0
     pause_at = time.perf_counter() + _WITHOUT_PAUSE_S
-    while size < BLOCK_BYTES and (some := fetch(most)):
+    while size < _BLOCK_BYTES and (some := fetch(most)):
         content.append(rows.write(some))
         size += len(content[-1])
         count += len(some)
