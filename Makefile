@@ -9,8 +9,8 @@ URL ?=
 # Further arguments of pytest, for example ARGS="-k fixtures --backends sqlite-file",
 # or of the benchmarks, for example ARGS="peers --quick".
 ARGS ?=
-# Processes that run the tests side by side.
-WORKERS ?= auto
+# Processes that run the tests side by side; one more than processors, as many tests wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 DATABASE = $(or $(URL),$(HQT_DATABASE_URL))

@@ -1,6 +1,6 @@
 """Restores and copies cancelled at each of their awaits in turn.
 
-Every twentieth of them, unless the variable HQT_TEST_EVERY_AWAIT is set.
+Every thirtieth of them, unless the variable HQT_TEST_EVERY_AWAIT is set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.copying import copy_database
 from tests.integration.test_backup.contents import clear
 from tests.integration.test_backup.keeping import everything, fill, postgresql_tools
-from tests.integration.test_connection.cancelling import Point, cancelled_at, every_await
+from tests.integration.test_connection.cancelling import TRIES_ALL, Point, cancelled_at, every_await
 from tests.integration.test_connection.entries import require_idle
 from tests.integration.test_repository.samples import user_row
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.servers.admin import Admin
 
 TOOLS = postgresql_tools()
-STEP = 1 if os.environ.get("HQT_TEST_EVERY_AWAIT") else 20
+STEP = 1 if TRIES_ALL else 30
 # The two moments are tried at different awaits.
 FIRST: dict[Moment, int] = {"asleep": 1, "waking": 1 + STEP // 2}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import types
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Moment = Literal["asleep", "waking"]
+
+# Where all awaits of slow operations would take minutes, some are tried.
+TRIES_ALL: Final = bool(os.environ.get("HQT_TEST_EVERY_AWAIT"))
 
 
 class Point:
