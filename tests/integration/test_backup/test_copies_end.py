@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,8 +126,15 @@ async def test_a_copy_whose_server_says_nothing(
     private_server: ServerProcess, path: Path, way: Way
 ) -> None:
     url = private_server.admin.address.render_as_string(hide_password=False)
-    async with DatabaseManager(url, statement_timeout_s=1.0, commit_timeout_s=1.0) as db:
+    async with (
+        DatabaseManager(url, statement_timeout_s=1.0, commit_timeout_s=1.0) as db,
+        DatabaseManager(url) as other,
+        AsyncExitStack() as held,
+    ):
         await db.create_all()
+        if way is not upsert:  # which copies into a table of its own
+            session = await held.enter_async_context(other.session())
+            await session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))
         copying = asyncio.create_task(way(db, path))
         try:
             await in_copy(db, "pid")
@@ -136,4 +144,5 @@ async def test_a_copy_whose_server_says_nothing(
                     await copying
         finally:
             await asyncio.to_thread(private_server.thaw)
+        await held.aclose()
         assert await stored(db, "users", "id") == []
