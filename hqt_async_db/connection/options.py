@@ -36,7 +36,7 @@ class Options:
     pool_timeout: float = 30.0
     pool_recycle: int = 3600
     pool_pre_ping: bool = False
-    connect_args: dict[str, Any] = field(default_factory=dict)
+    connect_args: dict[str, Any] = field(default_factory=dict, repr=False)  # a password, perhaps
     poolclass: type[Pool] | None = None
     connect_timeout_s: float = 10.0
     statement_timeout_s: float | None = None

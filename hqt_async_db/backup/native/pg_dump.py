@@ -10,7 +10,12 @@ from sqlalchemy import text
 
 from hqt_async_db.backup.native.scratch import quoted, send
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import BackupError, BackupVerificationError, SchemaMismatchError
+from hqt_async_db.errors import (
+    BackupError,
+    BackupVerificationError,
+    SchemaMismatchError,
+    StatementFailedError,
+)
 from hqt_async_db.migrations.environment import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -161,16 +166,19 @@ async def restore_dump(
     """
     try:
         entries = await entries_in(dump, tools)
-        if entries.foreign is None:
+        foreign = entries.foreign
+        if foreign is None and len(entries.schemas) > 1:
+            foreign = f"tables of {len(entries.schemas)} schemas"
+        if foreign is None:
             for name in entries.schemas - {_PUBLIC}:
                 await send(scratch, f"CREATE SCHEMA {quoted(name)}")
             await _restore(dump, tools, scratch)
             await _rename(scratch, entries.schemas, schema)
-    except BackupError as error:
+    except (BackupError, StatementFailedError) as error:
         msg = f"{path}: it cannot be restored: {str(error).replace(str(dump), str(path))}"
         raise BackupVerificationError(msg) from None
-    if entries.foreign is not None:
-        msg = f"{path}: the dump holds what no backup of ours does: {entries.foreign}"
+    if foreign is not None:
+        msg = f"{path}: the dump holds what no backup of ours does: {foreign}"
         raise BackupVerificationError(msg)
 
 

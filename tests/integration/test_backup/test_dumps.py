@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,10 @@ from hqt_async_db import (
     UserRepository,
 )
 from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.manifest import Manifest, manifest_of_file
+from hqt_async_db.backup.native.pg_dump import server_version
+from hqt_async_db.backup.native.pg_tools import find_tools
+from hqt_async_db.backup.snapshot import snapshot
 from tests.integration.test_backup.keeping import everything, fill, postgresql_tools, usernames
 from tests.integration.test_backup.programs import programs
 from tests.integration.test_repository.samples import user_row
@@ -76,6 +82,7 @@ async def test_a_manager_of_another_database_is_told_the_same(make_db: MakeDb) -
         assert other.url.database == "other"
         assert other.options.connect_args == {"server_settings": {"work_mem": "4MB"}}
         assert other.options.without(["database"]) == db.options.without(["database"])
+    assert "elsewhere" not in repr(db.options)  # nor would a password be
 
 
 async def in_schema(db: DatabaseManager, database_url: str, schema: str) -> DatabaseManager:
@@ -195,3 +202,26 @@ async def test_a_failed_restore_names_the_backup_and_the_cause_but_no_value(
     assert "hqt_scratch" not in said
     assert "pg_restore: hint" in said
     assert len(said) < 1000
+
+
+async def test_tables_of_several_schemas_are_no_backup(db: DatabaseManager, tmp_path: Path) -> None:
+    await fill(db)
+    before = await everything(db)
+    path = await DatabaseBackup(db).backup_database(tmp_path, tools_dir=TOOLS)
+    for name in ("a", "b"):
+        await execute(db, f"CREATE SCHEMA {name}", f"CREATE TABLE {name}.users (id INTEGER)")
+    async with snapshot(db) as view:
+        tools = await find_tools(db, await server_version(view), TOOLS)
+    tables = ("--table=a.users", "--table=b.users")
+    await tools.run("pg_dump", "--format=custom", "--no-owner", *tables, f"--file={path}")
+    await asyncio.to_thread(tell_of_changed_file, path)
+    with pytest.raises(BackupVerificationError, match="tables of 2 schemas"):
+        await DatabaseBackup(db).restore_database(path, confirm=True, tools_dir=TOOLS)
+    assert await everything(db) == before
+
+
+def tell_of_changed_file(path: Path) -> None:
+    """Have the manifest tell of the file as it is, as whoever knows the format can."""
+    beside = manifest_of_file(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside.write_bytes(replace(Manifest.parse(beside.read_bytes()), sha256=sha256).to_bytes())
