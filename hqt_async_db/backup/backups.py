@@ -28,7 +28,6 @@ from hqt_async_db.backup.native.sqlite_snapshot import (
 )
 from hqt_async_db.backup.snapshot import snapshot
 from hqt_async_db.backup.threads import WorkThread
-from hqt_async_db.connection import tasks
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.migrations.schema import State, refuse_predecessor
@@ -126,20 +125,11 @@ def _extension(db: DatabaseManager, form: str | None) -> str:
 @asynccontextmanager
 async def _reserved(directory: Path, extension: str, at: datetime) -> AsyncIterator[Path]:
     """Lend a free name, which nobody else takes meanwhile."""
-    async with WorkThread("names") as thread:
-        reserving = tasks.start(
-            thread.run(_make_and_reserve, directory, extension, at), name="hqt_async_db reserve"
-        )
-        cancelled = await tasks.wait(reserving, None)
-        if cancelled is not None and reserving.exception() is not None:
-            raise cancelled
-        reservation = reserving.result()
-        try:
-            if cancelled is not None:
-                raise cancelled
-            yield reservation.path
-        finally:
-            await thread.run(reservation.release)
+    async with (
+        WorkThread("names") as thread,
+        thread.lending(_make_and_reserve, directory, extension, at) as reservation,
+    ):
+        yield reservation.path
 
 
 def _make_and_reserve(directory: Path, extension: str, at: datetime) -> names.Reservation:

@@ -8,17 +8,18 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, Self, TypeVar
 
 from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 P = ParamSpec("P")
 T = TypeVar("T")
+ReleasedT = TypeVar("ReleasedT", bound="Released")
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _STOP_AGAIN_S: Final = 0.005
@@ -61,6 +62,13 @@ class Stop:
             self._connections = [one for one in self._connections if one is not connection]
 
 
+class Released(Protocol):
+    """What somebody has to let go of."""
+
+    def release(self) -> None:
+        """Let go of it; in the thread that made it."""
+
+
 class WorkThread:
     """A thread that does one thing after the other, started at its first work.
 
@@ -88,6 +96,23 @@ class WorkThread:
         """Return what ``work`` returns; set ``stop`` if the caller is cancelled."""
         return await self._wait(functools.partial(work, *arguments, **keywords), stop)
 
+    @asynccontextmanager
+    async def lending(
+        self, make: Callable[P, ReleasedT], *arguments: P.args, **keywords: P.kwargs
+    ) -> AsyncIterator[ReleasedT]:
+        """Lend what ``make`` returns, released at the end, whoever is cancelled meanwhile."""
+        making = tasks.start(self.run(make, *arguments, **keywords), name="hqt_async_db lend")
+        cancelled = await tasks.wait(making, None)
+        if cancelled is not None and making.exception() is not None:
+            raise cancelled
+        made = making.result()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            yield made
+        finally:
+            await self.run(made.release)
+
     async def _wait(self, call: Callable[[], T], stop: Stop | None) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._executor, call)
         hasten = None if stop is None else functools.partial(_stop, future, stop)
@@ -107,9 +132,10 @@ class WorkThread:
 
 
 def _give_way() -> None:
-    """Lower this thread's priority, where threads have their own."""
+    """Lower this thread's priority, where threads have their own and may."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
 
 def _stop(future: asyncio.Future[Any], stop: Stop) -> None:

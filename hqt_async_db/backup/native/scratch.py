@@ -36,7 +36,7 @@ class _Lent:
     directory: Path
     hold: Hold
 
-    def remove(self) -> None:
+    def release(self) -> None:
         """Delete it with what is in it."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.hold.release()
@@ -51,18 +51,8 @@ async def scratch_directory() -> AsyncIterator[Path]:
     Raises:
         BackupError: It keeps them nowhere.
     """
-    async with WorkThread("scratch") as thread:
-        making = tasks.start(thread.run(_make_directory), name="hqt_async_db scratch")
-        cancelled = await tasks.wait(making, None)
-        if cancelled is not None and making.exception() is not None:
-            raise cancelled
-        lent = making.result()
-        try:
-            if cancelled is not None:
-                raise cancelled
-            yield lent.directory
-        finally:
-            await thread.run(lent.remove)
+    async with WorkThread("scratch") as thread, thread.lending(_make_directory) as lent:
+        yield lent.directory
 
 
 def _make_directory() -> _Lent:
@@ -73,7 +63,7 @@ def _make_directory() -> _Lent:
         try:
             lent.directory.mkdir(mode=0o700)
         except BaseException:
-            lent.remove()
+            lent.release()
             raise
     except OSError as error:
         msg = (
@@ -99,7 +89,7 @@ def _delete_leftovers(place: Path) -> None:
         for name in Hold.stems(place, _PREFIX):
             hold = Hold.take(place, name)
             if hold is not None:
-                _Lent(place / name, hold).remove()
+                _Lent(place / name, hold).release()
 
 
 @asynccontextmanager
