@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,12 +17,16 @@ from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.copying import copy_database
 from tests.integration.test_backup.contents import clear
 from tests.integration.test_backup.keeping import everything, fill, postgresql_tools
-from tests.integration.test_connection.cancelling import TRIES_ALL, Point, cancelled_at, every_await
+from tests.integration.test_connection.cancelling import (
+    TRIES_ALL,
+    Point,
+    cancelled,
+    every_await,
+)
 from tests.integration.test_connection.entries import require_idle
 from tests.integration.test_repository.samples import user_row
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
 
     from hqt_async_db.backup.backups import BackupFormat
@@ -52,15 +55,6 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def witness(db: DatabaseManager, make_db: MakeDb, backend: str) -> DatabaseManager:
     """Another manager of the database, where it is not in the memory of one."""
     return db if backend == "sqlite-memory" else make_db()
-
-
-async def cancelled(point: Point, operation: Coroutine[Any, Any, Any]) -> None:
-    async def work() -> None:
-        await cancelled_at(point, operation, lambda: task.cancel())  # noqa: PLW0108 - it is made below
-
-    task = asyncio.create_task(work())
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def take_all_but(path: Path) -> list[str]:

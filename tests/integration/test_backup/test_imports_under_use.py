@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,19 +18,13 @@ from hqt_async_db.backup.formats.rows import Batch
 from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.tables import table_named
 from tests.integration.test_backup.loads import lines, load_rows, stored, user
-from tests.integration.test_connection.cancelling import (
-    TRIES_ALL,
-    Moment,
-    Point,
-    cancelled_at,
-    every_await,
-)
+from tests.integration.test_connection.cancelling import Moment, Point, cancelled, every_await
 from tests.integration.test_connection.entries import require_idle
 from tests.integration.test_repository.samples import add_user
 from tests.integration.test_repository.test_short_steps import longest_step_ms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -41,15 +35,6 @@ if TYPE_CHECKING:
 
 SERVERS_AND_FILES = pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
 MODES: tuple[Mode, ...] = ("append", "replace", "upsert", "restore")
-
-
-async def cancelled(point: Point, operation: Coroutine[Any, Any, Any]) -> None:
-    async def work() -> None:
-        await cancelled_at(point, operation, lambda: task.cancel())  # noqa: PLW0108 - it is made below
-
-    task = asyncio.create_task(work())
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def left_behind(db: DatabaseManager) -> int:
@@ -92,7 +77,7 @@ async def test_cancelled_at_any_await_all_or_nothing_is_there(  # noqa: PLR0913,
         if backend == "sqlite-file":
             assert await left_behind(db) == 0, point
 
-    assert await every_await(trial, moment, step=1 if TRIES_ALL else 3) > 5
+    assert await every_await(trial, moment) > 5
 
 
 async def test_a_refusal_leaves_no_temporary_table(db: DatabaseManager, backend: str) -> None:

@@ -59,7 +59,6 @@ def test_all_tables_are_exported_to_a_directory(hqt_db: Run, tmp_path: Path) -> 
     assert (tmp_path / "all" / "manifest.json").exists()
 
 
-@pytest.mark.backends("sqlite-file")
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize(
     ("arguments", "names"),

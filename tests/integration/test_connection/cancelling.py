@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import types
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -74,6 +75,17 @@ def _arrange(moment: Moment, awaited: Any, cancel: Callable[[], object]) -> None
         awaited.add_done_callback(lambda _: cancel())  # before the task's own
     else:
         asyncio.get_running_loop().call_soon(cancel)
+
+
+async def cancelled(point: Point, operation: Coroutine[Any, Any, Any]) -> None:
+    """Run ``operation`` in a task of its own, cancelled at a point."""
+
+    async def work() -> None:
+        await cancelled_at(point, operation, lambda: task.cancel())  # noqa: PLW0108 - it is made below
+
+    task = asyncio.create_task(work())
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def every_await(
