@@ -96,8 +96,12 @@ class Seat:
         return timed
 
     async def calibrate(self, operation: str, concurrency: int, round_s: float) -> int:
-        """Warm up, and return how many calls a round takes."""
+        """Warm up, and return how many calls a round takes.
+
+        The first calls, which connect and compile, tell nothing of the others.
+        """
         calls = concurrency
+        await self.round(operation, calls, concurrency)
         while True:
             timed = await self.round(operation, calls, concurrency)
             if timed.seconds >= min(_CALIBRATION_S, round_s) or calls >= _MOST_CALLS:

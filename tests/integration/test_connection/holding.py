@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, func, literal_column, make_url, select
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hqt_async_db import DatabaseManager
 
 _LONGEST_S: Final = 15.0
+_WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ")
 _COUNT_WITHOUT_END: Final = (
     "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)"
 )
@@ -32,8 +34,8 @@ class Held:
     Attributes:
         opened: How many connections there were, by role.
         begun: The keys whose statement has begun.
-        commits: How many COMMITs there were.
-        in_commit: Set while a COMMIT is held.
+        commits: How many commits there were, by COMMIT or by a statement alone.
+        in_commit: Set while one is held.
     """
 
     def __init__(self, db: DatabaseManager) -> None:
@@ -57,7 +59,7 @@ class Held:
         self._released[key].set()
 
     def hold_commits(self) -> None:
-        """Let COMMITs begin, and not go on."""
+        """Let commits begin, and not go on."""
         self._commits_go_on.clear()
 
     def release_commits(self) -> None:
@@ -68,7 +70,7 @@ class Held:
         def connected(connection: Any, _record: object) -> None:
             self.opened[role] = self.opened.get(role, 0) + 1
             connection.create_function("hold", 1, self._hold)
-            connection.run_async(lambda raw: raw.set_trace_callback(self._trace))
+            connection.run_async(lambda raw: raw.set_trace_callback(partial(self._trace, raw)))
 
         return connected
 
@@ -77,8 +79,8 @@ class Held:
         self._released[key].wait(_LONGEST_S)
         return key
 
-    def _trace(self, sql: str) -> None:
-        if sql == "COMMIT":
+    def _trace(self, raw: Any, sql: str) -> None:
+        if sql == "COMMIT" or (sql.startswith(_WRITES) and not raw.in_transaction):
             self.commits += 1
             if not self._commits_go_on.is_set():
                 self.in_commit.set()

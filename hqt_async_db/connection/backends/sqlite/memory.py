@@ -83,7 +83,7 @@ class MemoryDirect:
                     raise shot.error
 
             def hasten() -> None:
-                if batch.committing_since is None:
+                if batch.can_be_stopped:
                     thread.interrupt()
 
             await commit(

@@ -58,16 +58,13 @@ class Shot(Interruptible):
             return False
 
     def execute(self, connection: sqlite3.Connection) -> None:
-        """Run the statement and fetch its rows, or note why that failed."""
-        try:
-            run = connection.executemany if self.many else connection.execute
-            cursor = run(self.sql, self.parameters)
-            if cursor.description is not None:
-                self.rows = cursor.fetchall()
-            self.rowcount = cursor.rowcount
-            cursor.close()
-        except Exception as error:  # noqa: BLE001 - raised again on the loop
-            self.error = error
+        """Run the statement and fetch its rows."""
+        run = connection.executemany if self.many else connection.execute
+        cursor = run(self.sql, self.parameters)
+        if cursor.description is not None:
+            self.rows = cursor.fetchall()
+        self.rowcount = cursor.rowcount
+        cursor.close()
 
 
 class ReadShot(Shot):
@@ -142,27 +139,40 @@ class Batch:
     They follow each other as if each had committed before the next began;
     the disk is waited for once. A statement that fails undoes only itself.
     Where the transaction as a whole fails, each is to be run again, alone, so
-    that the error reaches the task that caused it.
+    that the error reaches the task that caused it. A short one by itself
+    commits as it ends, without BEGIN and COMMIT.
 
     Attributes:
         shots: The writes, in their order.
-        committing_since: When COMMIT was sent, by ``time.monotonic``; None
-            before and after.
+        committing_since: When what commits was sent, by ``time.monotonic``;
+            None before and after.
         is_to_be_split: Whether it failed as a whole: nothing was committed,
             and no shot knows its fate.
         overdue: What will look whether COMMIT takes too long.
     """
 
-    __slots__ = ("committing_since", "is_to_be_split", "overdue", "shots")
+    __slots__ = ("_commits_itself", "committing_since", "is_to_be_split", "overdue", "shots")
 
     def __init__(self, shots: Sequence[WriteShot]) -> None:
         self.shots = shots
         self.committing_since: float | None = None
+        self._commits_itself = len(shots) == 1 and shots[0].joins
         self.is_to_be_split = False
         self.overdue: asyncio.TimerHandle | None = None
 
+    @property
+    def can_be_stopped(self) -> bool:
+        """Tell whether an interrupt undoes it; a COMMIT that was sent is let to its end.
+
+        A statement that commits as it ends is undone, or done by then.
+        """
+        return self._commits_itself or self.committing_since is None
+
     def run(self, job: Job, connection: sqlite3.Connection, patience_s: float) -> None:
         """Commit what was not withdrawn; every shot learns what became of it."""
+        if self._commits_itself:
+            self._run_alone(job, connection, patience_s, self.shots[0])
+            return
         failure = _begin(job, connection, patience_s)
         taken: list[WriteShot] = []
         for shot in self.shots:
@@ -172,12 +182,36 @@ class Batch:
             if failure is not None:
                 shot.error = failure
                 continue
-            shot.execute(connection)
+            try:
+                shot.execute(connection)
+            except Exception as error:  # noqa: BLE001 - raised again on the loop
+                shot.error = error
             if not connection.in_transaction:  # undone by SQLite, with what was before it
                 self.is_to_be_split = len(self.shots) > 1
                 return
         if failure is None:
             self._end(job, connection, patience_s, taken)
+
+    def _run_alone(
+        self, job: Job, connection: sqlite3.Connection, patience_s: float, shot: WriteShot
+    ) -> None:
+        """Run a statement that is a transaction by itself."""
+
+        def attempt() -> None:
+            self.committing_since = time.monotonic()
+            try:
+                shot.execute(connection)
+            finally:
+                self.committing_since = None
+
+        if not shot.claim():
+            return
+        try:
+            job.patiently(attempt, patience_s)
+        except Exception as error:  # noqa: BLE001 - raised again on the loop
+            shot.error, shot.is_in_doubt = error, is_doubtful(error)
+        else:
+            job.measure_log()
 
     def _end(
         self,

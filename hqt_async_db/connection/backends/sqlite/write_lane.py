@@ -275,5 +275,5 @@ class WriteLane:
     def _stop_if_unwanted(self, batch: Batch) -> None:
         """Interrupt what runs, unless a task waits for it or it is being committed."""
         is_unwanted = all(shot.is_unwanted for shot in batch.shots)
-        if is_unwanted and batch.committing_since is None and self._lane is not None:
+        if is_unwanted and batch.can_be_stopped and self._lane is not None:
             self._lane.thread.interrupt()
