@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.greenlets import spawn
+from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.translation.translate import (
     leaves_connection_usable,
     tells_of_the_server,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class Lent:
     """An ``async with`` block that has a connection of a pool.
 
-    It goes back at the end; after a cancellation, or an error that says
-    nothing good about it, it is closed instead.
+    It goes back at the end, or to the next such block that waits for one;
+    after a cancellation, or an error that says nothing good about it, it is
+    closed instead.
 
     Args:
         pool: The pool.
@@ -31,17 +33,23 @@ class Lent:
 
     def __init__(self, pool: Pool, purpose: str) -> None:
         self._pool = pool
+        self._relaying = pool if isinstance(pool, TrackedPool) else None
         self._purpose = purpose
         self._is_spent = False
+        self._usage: Usage
         self._pooled: PoolProxiedConnection
 
     async def __aenter__(self) -> Self:
         """Take a connection; raises what the pool raises."""
-        token = current_usage.set(Usage(self._purpose))
-        try:
-            self._pooled = await spawn(self._pool.connect)
-        finally:
-            current_usage.reset(token)
+        self._usage = usage = Usage(self._purpose)
+        pooled = None if self._relaying is None else await self._relaying.take_over(usage)
+        if pooled is None:
+            token = current_usage.set(usage)
+            try:
+                pooled = await spawn(self._pool.connect)
+            finally:
+                current_usage.reset(token)
+        self._pooled = pooled
         return self
 
     @property
@@ -74,4 +82,5 @@ class Lent:
         if self._is_spent or (error is not None and not leaves_connection_usable(error)):
             await tasks.finish(spawn(self._close, error), name="hqt_async_db close")
             return
-        await spawn(self._pooled.close)
+        if self._relaying is None or not self._relaying.hand_on(self._pooled, self._usage):
+            await spawn(self._pooled.close)

@@ -11,12 +11,13 @@ from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.greenlets import spawn
+from hqt_async_db.connection.relay import Relay
 from hqt_async_db.connection.usage import Usage, current_loop, current_task, usage_here
 from hqt_async_db.errors import NestedSessionError, PoolTimeoutError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 
 _CLOSE_TIMEOUT_S: Final = 3.0
@@ -65,6 +66,8 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         self.holders: dict[ConnectionPoolEntry, Usage] = {}
         # SQLAlchemy's queue lets newcomers overtake; here they wait before it.
         self._places = None if self._is_unlimited else asyncio.Semaphore(self._limit)
+        self._queued = 0
+        self._relay = Relay(self._give_back)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_disposed = False
 
@@ -80,6 +83,53 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         idle = [self._pool.get_nowait() for _ in range(self.checkedin())]
         await asyncio.gather(*(spawn(record.close) for record in idle))
 
+    async def take_over(self, usage: Usage) -> PoolProxiedConnection | None:
+        """Return a connection that another one-shot call hands on, if the pool has none.
+
+        None: there is one to be had by ``connect``, or it is its turn to queue
+        for one there.
+
+        Raises:
+            PoolTimeoutError: Neither happened in time.
+        """
+        if self._places is None or not self._places.locked() or self._is_disposed:
+            return None
+        if self._holds_everything():  # nobody else has any to hand on
+            return None
+        self._loop = asyncio.get_running_loop()
+        try:
+            pooled = await self._relay.take(usage, self.timeout())
+        except TimeoutError:
+            message = self._exhausted()
+        else:
+            if pooled is None:
+                usage.waited_s = usage.age_s
+            return pooled
+        raise PoolTimeoutError(message)
+
+    def hand_on(self, pooled: PoolProxiedConnection, usage: Usage) -> bool:
+        """Give a connection that is as good as new to the next one-shot call that waits.
+
+        False if there is none, or if others queue for the pool's connections.
+        """
+        if self._queued or self._is_disposed:
+            return False
+        following = self._relay.give(pooled)
+        if following is None:
+            return False
+        for record, holder in self.holders.items():
+            if holder is usage:
+                self.holders[record] = following
+                break
+        return True
+
+    async def _give_back(self, pooled: PoolProxiedConnection | None, usage: Usage) -> None:
+        """Give away what somebody got who is gone."""
+        if pooled is None:
+            self._relay.give(None)
+        elif not self.hand_on(pooled, usage):
+            await tasks.finish(spawn(pooled.close), name="hqt_async_db give back")
+
     @property
     def _is_unlimited(self) -> bool:
         return self._max_overflow < 0
@@ -94,7 +144,7 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         if self._places is None:
             record = super()._do_get()
         else:
-            await_(self._take_place(self._places))
+            await_(self._take_place(self._places, usage))
             try:
                 record = super()._do_get()
             except BaseException:
@@ -112,14 +162,18 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         finally:
             self._free_place()
 
-    async def _take_place(self, places: asyncio.Semaphore) -> None:
+    async def _take_place(self, places: asyncio.Semaphore, usage: Usage) -> None:
         self._loop = asyncio.get_running_loop()
         try:
             if not places.locked():  # nor does anybody wait: no timer is needed
                 await places.acquire()
                 return
-            async with asyncio.timeout(self.timeout()):
-                await places.acquire()
+            self._queued += 1
+            try:
+                async with asyncio.timeout(self.timeout() - usage.waited_s):
+                    await places.acquire()
+            finally:
+                self._queued -= 1
         except TimeoutError:
             message = self._exhausted()
         else:
@@ -131,10 +185,15 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         if self._places is None or self._loop is None:
             return
         if current_loop() is self._loop:
-            self._places.release()
+            self._release(self._places)
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
-            self._loop.call_soon_threadsafe(self._places.release)
+            self._loop.call_soon_threadsafe(self._release, self._places)
+
+    def _release(self, places: asyncio.Semaphore) -> None:
+        """Let the next one in, and one of those in the relay queue up behind all others."""
+        places.release()
+        self._relay.give(None)
 
     def _refuse_to_wait_for_itself(self) -> None:
         if self._holds_everything() and any(h.is_stream for h in self.holders.values()):

@@ -20,9 +20,11 @@ class Usage:
 
     Attributes:
         task: The task that used it last; a session may be handed over.
+        waited_s: How long it has waited for a connection before it queued for
+            one of the pool's.
     """
 
-    __slots__ = ("_code", "_line", "_since", "purpose", "task")
+    __slots__ = ("_code", "_line", "_since", "purpose", "task", "waited_s")
 
     def __init__(self, purpose: str) -> None:
         frame = _caller()
@@ -30,6 +32,7 @@ class Usage:
         self._since = time.monotonic()
         self.purpose = purpose
         self.task = current_task()
+        self.waited_s = 0.0
 
     @property
     def is_stream(self) -> bool:
