@@ -161,6 +161,11 @@ class Batch:
         self.overdue: asyncio.TimerHandle | None = None
 
     @property
+    def is_unwanted(self) -> bool:
+        """Tell whether nobody waits for any of it."""
+        return all(shot.is_unwanted for shot in self.shots)
+
+    @property
     def can_be_stopped(self) -> bool:
         """Tell whether an interrupt undoes it; a COMMIT that was sent is let to its end.
 

@@ -154,7 +154,12 @@ class WriteLane:
 
     def _send(self, lane: Lane) -> None:
         """Have the thread run the next batch; the turn has come."""
-        self._batch = batch = self._next_batch()
+        batch = self._next_batch()
+        if not batch.shots:  # all were cancelled meanwhile
+            if lane.gate is not None:
+                lane.gate.leave()
+            return
+        self._batch = batch
         loop = asyncio.get_running_loop()
         batch.overdue = loop.call_later(self._commit_timeout_s, self._look, lane, batch)
         lane.thread.start(
@@ -262,18 +267,20 @@ class WriteLane:
         self._record(Receipt(outcome, shot.tables))
 
     async def _withdraw(self, shot: WriteShot) -> None:
-        """Keep a shot from running; if it runs, wait for its end."""
+        """Keep a shot from running; if it runs, or was sent alone, wait for the end of that."""
         shot.is_unwanted = True
+        batch = self._batch
         if shot.claim():
-            self._answer(shot, asyncio.CancelledError())
-        if self._batch is not None:
-            self._stop_if_unwanted(self._batch)
-        if not shot.answered:
+            shot.error = asyncio.CancelledError()
+            if batch is None or shot not in batch.shots or not batch.is_unwanted:
+                self._answer(shot, shot.error)
+        if batch is not None:
+            self._stop_if_unwanted(batch)
+        if not shot.answered:  # by then its turn is over, too
             shot.future = asyncio.get_running_loop().create_future()
             await tasks.wait(shot.future, None)
 
     def _stop_if_unwanted(self, batch: Batch) -> None:
         """Interrupt what runs, unless a task waits for it or it is being committed."""
-        is_unwanted = all(shot.is_unwanted for shot in batch.shots)
-        if is_unwanted and batch.can_be_stopped and self._lane is not None:
+        if batch.is_unwanted and batch.can_be_stopped and self._lane is not None:
             self._lane.thread.interrupt()
