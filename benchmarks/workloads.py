@@ -98,15 +98,16 @@ class Seat:
     async def calibrate(self, operation: str, concurrency: int, round_s: float) -> int:
         """Warm up, and return how many calls a round takes.
 
-        The first calls, which connect and compile, tell nothing of the others.
+        The first calls also connect and compile: unless they fill a round all
+        the same, they tell nothing of the others.
         """
         calls = concurrency
-        await self.round(operation, calls, concurrency)
-        while True:
+        timed = await self.round(operation, calls, concurrency)
+        if timed.seconds < round_s:
             timed = await self.round(operation, calls, concurrency)
-            if timed.seconds >= min(_CALIBRATION_S, round_s) or calls >= _MOST_CALLS:
-                break
+        while timed.seconds < min(_CALIBRATION_S, round_s) and calls < _MOST_CALLS:
             calls *= 4
+            timed = await self.round(operation, calls, concurrency)
         return min(calls_for(timed.seconds / calls, round_s, concurrency), _MOST_CALLS)
 
     async def _inputs(self, operation: str, calls: int) -> Sequence[Any]:
