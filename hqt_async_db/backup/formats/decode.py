@@ -6,6 +6,8 @@ value looked at, to take what is unusual and to say what is wrong.
 
 from __future__ import annotations
 
+from itertools import filterfalse
+from operator import not_
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from hqt_async_db.backup.formats import from_csv, from_json
@@ -106,22 +108,22 @@ class Decoder:
         Raises:
             UnfitValueError: One does not fit.
         """
-        if self._is_csv and "" in values:
-            values = [value or None for value in values]
-        if None not in values:
+        nothing = "" if self._is_csv else None
+        if nothing not in values:
             return self._present(values)
         if not self.column.nullable:
-            raise UnfitValueError(values.index(None), "a required value is missing")
-        if values.count(None) == len(values):
-            return values
-        indexes = [index for index, value in enumerate(values) if value is not None]
+            raise UnfitValueError(values.index(nothing), "a required value is missing")
+        # No other text is false, but other values of JSON are.
+        is_null = not_ if self._is_csv else _is_none
+        present = list(filterfalse(is_null, values))
         try:
-            present = iter(self._present([values[index] for index in indexes]))
+            decoded = iter(self._present(present))
         except UnfitValueError as error:
+            indexes = [index for index, value in enumerate(values) if not is_null(value)]
             raise UnfitValueError(
                 indexes[error.index], error.reason, fits_elsewhere=error.fits_elsewhere
             ) from None
-        return [None if value is None else next(present) for value in values]
+        return [None if is_null(value) else next(decoded) for value in values]
 
     def _present(self, values: list[Any]) -> list[Any]:
         if self._guard:
@@ -143,6 +145,10 @@ class Decoder:
                 ) from None
             decoded.append(fit)
         return decoded
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 def _type_of(column: Column[Any]) -> ColumnType[Any]:

@@ -33,23 +33,26 @@ _FLAGS: Final = {
 
 def integers(values: list[str], kind: Any) -> list[Any] | None:
     """Return integers, if all are plain and the column holds the least and the largest."""
-    numbers = _numbers(values, {int})
-    if numbers is None:
+    numbers, kinds = _numbers(values)
+    if kinds != {int}:
         return None
     limit = 1 << kind.bits - 1
     return numbers if -limit <= min(numbers) and max(numbers) < limit else None
 
 
-def _numbers(values: list[str], kinds: set[type]) -> list[Any] | None:
-    """Return numbers that are written as in JSON, which is parsed ten times as fast."""
+def _numbers(values: list[str]) -> tuple[list[Any], set[type]]:
+    """Return numbers that are written as in JSON, which is parsed ten times as fast.
+
+    With them their types, none if they are written otherwise.
+    """
     together = ",".join(values)
     if not together.isascii() or together.encode().translate(None, _OF_NUMBERS):
-        return None
+        return [], set()
     try:
         numbers: list[Any] = orjson.loads(f"[{together}]")
     except orjson.JSONDecodeError:
-        return None
-    return numbers if len(numbers) == len(values) and set(map(type, numbers)) <= kinds else None
+        return [], set()
+    return numbers, set(map(type, numbers)) if len(numbers) == len(values) else set()
 
 
 def integer(value: str, kind: ColumnType[Any]) -> Any:
@@ -61,10 +64,10 @@ def integer(value: str, kind: ColumnType[Any]) -> Any:
 
 def doubles(values: list[str], _: Double) -> list[float] | None:
     """Return doubles, if all are digits of finite ones."""
-    numbers = _numbers(values, {int, float})
-    if numbers is None:
+    numbers, kinds = _numbers(values)
+    if not kinds or not kinds <= {int, float}:
         return None
-    if int in set(map(type, numbers)):
+    if int in kinds:
         numbers = list(map(float, numbers))
     # The only zero is the positive one.
     return [number + 0.0 for number in numbers] if 0.0 in numbers else numbers

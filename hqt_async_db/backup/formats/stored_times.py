@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOMENT: Final = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?\+00(?::00)?"
 _CANONICAL: Final = re.compile(rf"{_MOMENT}(?:\n{_MOMENT})*+", re.ASCII)
-_NO_FRACTION: Final = ".000000\n"
 # The length of 2024-01-01 10:00:00.000000.
 _STORED: Final = 26
 
@@ -39,17 +38,16 @@ class StoredTimes:
         together = "\n".join(values) if type(values[0]) is str else ""
         if not _CANONICAL.fullmatch(together):
             return kind.bind_all(moments, self._dialect)
-        ended = f"{together}\n".replace("T", " ").replace("+00:00\n", _NO_FRACTION)
-        texts = ended.replace("+00\n", _NO_FRACTION).split("\n")[:-1]
-        if "." not in together:
-            return texts
-        # Those that have a fraction got another one.
-        return [
-            text if len(text) == _STORED else text[: -len(_NO_FRACTION) + 1].ljust(_STORED, "0")
-            for text in texts
-        ]
+        lines = f"{together}\n".replace("T", " ").replace("+00:00\n", "\n").replace("+00\n", "\n")
+        texts = lines.split("\n")[:-1]
+        return [text if len(text) == _STORED else _padded(text) for text in texts]
 
     def one(self, value: object, kind: ColumnType[datetime]) -> Any:
         """Return the text of one point in time, or refuse it."""
         bound = kind.bind_all([from_csv.time(value, kind)], self._dialect)
         return bound[0] if bound else None
+
+
+def _padded(text: str) -> str:
+    """Return a time with all six digits of its microseconds."""
+    return (text if "." in text else f"{text}.").ljust(_STORED, "0")
