@@ -46,9 +46,7 @@ _SMALL: Final = b"0.0000"
 # Since when orjson writes the plus is a matter of its version.
 _EXPONENT: Final = re.compile(rb"e[-+]" if b"+" in orjson.dumps(1e16) else rb"e[-\d]")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
-_ODD: Final = rb"-?(?:0\.0000\d+|\d{16,}\.\d+|\d+(?:\.\d+)?e[-+]?\d+)(?=,)"
-_ODD_IN_CSV: Final = re.compile(rb"(?<=,)" + _ODD)
-_ODD_IN_JSON: Final = re.compile(rb'(?<=":)' + _ODD)
+_ODD: Final = re.compile(rb"-?(?:0\.0000\d+|\d{16,}\.\d+|\d+(?:\.\d+)?e[-+]?\d+)")
 # Half the time of bytes.replace, which reads everything twice.
 _POINT_IN_CSV: Final = re.compile(rb"\.0,")
 _NULL: Final = re.compile(rb",null")
@@ -137,9 +135,7 @@ class RawRows:
         written = orjson.dumps(rows)
         if b',"",' in written or not self._is_regular(written, len(rows)):
             return None
-        if _has_odd_number(written):
-            written = _ODD_IN_CSV.sub(_canonical, written)
-        written = _NULL.sub(b",", _POINT_IN_CSV.sub(b",", written))
+        written = _NULL.sub(b",", _POINT_IN_CSV.sub(b",", _canonical(written)))
         return _ROW_IN_CSV.sub(b"\n", written[4:-4]).translate(None, b'"') + b"\n"
 
     def _json_lines(self, rows: Sequence[Sequence[Any]]) -> bytes | None:
@@ -147,9 +143,7 @@ class RawRows:
         written = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows])
         if not self._is_regular(written, len(rows)):
             return None
-        if _has_odd_number(written):
-            written = _ODD_IN_JSON.sub(_canonical, written)
-        written = _POINT_IN_JSON.sub(b',"', written)
+        written = _POINT_IN_JSON.sub(b',"', _canonical(written))
         return b"{" + _ROW_IN_JSON.sub(b"}\n{", written[7:-8]) + b"}\n"
 
     def _is_regular(self, written: bytes, rows: int) -> bool:
@@ -165,17 +159,30 @@ class RawRows:
         return self._encoder.rows(list(zip(*read, strict=True)))
 
 
-def _has_odd_number(written: bytes) -> bool:
-    """Tell whether there may be a double whose digits are to be written otherwise."""
-    return (
-        _EXPONENT.search(written) is not None
-        or _SMALL in written
-        or _LARGE in written.translate(_DIGITS)
-    )
+def _canonical(written: bytes) -> bytes:
+    """Return it with the digits of every double as they are to be."""
+    places = [found.start() for found in _EXPONENT.finditer(written)]
+    places += _places_of(_SMALL, written)
+    places += _places_of(_LARGE, written.translate(_DIGITS))
+    parts, done = [], 0
+    for place in sorted(places):
+        start = written.rfind(b",", 0, place) + 1
+        start = written.rfind(b":", start, place) + 1 or start  # in JSON it has a name
+        end = written.find(b",", place)
+        number = written[start:end]
+        if start >= done and _ODD.fullmatch(number):  # else it is text, or was there before
+            parts += [written[done:start], double_text(float(number)).encode()]
+            done = end
+    return b"".join([*parts, written[done:]]) if parts else written
 
 
-def _canonical(number: re.Match[bytes]) -> bytes:
-    return double_text(float(number[0])).encode()
+def _places_of(part: bytes, written: bytes) -> list[int]:
+    places: list[int] = []
+    place = written.find(part)
+    while place >= 0:
+        places.append(place)
+        place = written.find(part, place + 1)
+    return places
 
 
 def _needs_encoder(columns: Sequence[Column[Any]], form: Format) -> bool:
