@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _CLOSE_TIMEOUT_S: Final = 3.0
+# Then the pool sees it again, which knows its age.
+_LONGEST_RELAY_S: Final = 1.0
 _STREAM_GRACE_STEPS: Final = 20
 _STREAM_GRACE_STEP_S: Final = 0.005
 
@@ -110,13 +113,16 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
     def hand_on(self, pooled: PoolProxiedConnection, usage: Usage) -> bool:
         """Give a connection that is as good as new to the next one-shot call that waits.
 
-        False if there is none, or if others queue for the pool's connections.
+        False if there is none, if others queue for the pool's connections, or
+        if this one has been out of the pool for long.
         """
-        if self._queued or self._is_disposed:
+        lent_since = usage.lent_since
+        if self._queued or self._is_disposed or time.monotonic() > lent_since + _LONGEST_RELAY_S:
             return False
         following = self._relay.give(pooled)
         if following is None:
             return False
+        following.lent_since = lent_since
         for record, holder in self.holders.items():
             if holder is usage:
                 self.holders[record] = following
@@ -151,6 +157,7 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
                 self._places.release()
                 raise
         self.holders[record] = usage
+        usage.lent_since = time.monotonic()
         return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:

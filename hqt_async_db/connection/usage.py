@@ -22,9 +22,11 @@ class Usage:
         task: The task that used it last; a session may be handed over.
         waited_s: How long it has waited for a connection before it queued for
             one of the pool's.
+        lent_since: When its connection came out of the pool, by
+            ``time.monotonic``; others may have had it since.
     """
 
-    __slots__ = ("_code", "_line", "_since", "purpose", "task", "waited_s")
+    __slots__ = ("_code", "_line", "_since", "lent_since", "purpose", "task", "waited_s")
 
     def __init__(self, purpose: str) -> None:
         frame = _caller()
@@ -33,6 +35,7 @@ class Usage:
         self.purpose = purpose
         self.task = current_task()
         self.waited_s = 0.0
+        self.lent_since = 0.0
 
     @property
     def is_stream(self) -> bool:

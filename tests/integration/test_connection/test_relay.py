@@ -46,8 +46,9 @@ def create(db: DatabaseManager, name: str) -> asyncio.Task[Entry]:
     return asyncio.create_task(repository(db).create(name=name))
 
 
-async def test_calls_that_wait_take_one_connection_out_of_the_pool(
-    db: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("longest_s", "times"), [(60.0, 1), (0.0, 20)])
+async def test_calls_that_wait_take_one_connection_out_of_the_pool_once_in_a_while(
+    db: DatabaseManager, monkeypatch: pytest.MonkeyPatch, longest_s: float, times: int
 ) -> None:
     taken: list[Any] = []
     take = TrackedPool._do_get  # noqa: SLF001 - what is counted
@@ -57,9 +58,10 @@ async def test_calls_that_wait_take_one_connection_out_of_the_pool(
         return take(pool)
 
     monkeypatch.setattr(TrackedPool, "_do_get", counted)
+    monkeypatch.setattr("hqt_async_db.connection.pool._LONGEST_RELAY_S", longest_s)
     made = await asyncio.gather(*(create(db, f"{number}") for number in range(20)))
     assert [entry.id for entry in made] == list(range(1, 21))  # in the order they came
-    assert len(taken) == 1
+    assert len(taken) == times
 
 
 async def test_a_session_waits_for_one_call_at_most(db: DatabaseManager) -> None:
