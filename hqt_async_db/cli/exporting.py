@@ -114,7 +114,7 @@ def _filters(table: str, conditions: Iterable[str], dialect: Dialect) -> dict[st
         (column,) = columns_named(table_named(table), [name])
         try:
             decoder = Decoder(column, dialect, "csv", as_stored=False)
-            (filters[name],) = decoder.decode([written or None])
+            (filters[name],) = decoder.decode([written])
         except UnfitValueError as unfit:
             msg = f"--where {name}: {unfit.reason}"
             raise InvalidInputError(msg, field=name) from None

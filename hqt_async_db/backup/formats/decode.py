@@ -103,7 +103,7 @@ class Decoder:
         self._guard = guard and self._is_csv and isinstance(self._type, ExactText)
 
     def decode(self, values: list[Any]) -> list[Any]:
-        """Return the values that a column holds; None is NULL.
+        """Return the values that a column holds; None is NULL, in CSV the empty text.
 
         Raises:
             UnfitValueError: One does not fit.
