@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, delete, select, update
@@ -18,10 +17,6 @@ from hqt_async_db.repositories.selects import prepare_delete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy import Select
-
-    from hqt_async_db.connection.executors.executors import SessionExecutor
 
 
 class Writes(Bound[ModelT]):
@@ -85,8 +80,9 @@ class Writes(Bound[ModelT]):
         """Return the row that matches, or create it; tell whether it was.
 
         Safe against another task or process that creates it at once, where
-        ``filters`` cover a unique key. One SELECT; for a new row one INSERT
-        in a savepoint.
+        ``filters`` cover a unique key. One SELECT; for a new row one INSERT,
+        in a savepoint of the session if there is one. With the manager each
+        of them is a transaction of its own.
 
         Args:
             defaults: Further values of a new row.
@@ -103,28 +99,14 @@ class Writes(Bound[ModelT]):
             raise InvalidInputError(msg, field="defaults" if filters else "filters")
         values = self._checked({**filters, **further}, partial=False)
         statement = select(self.model).where(*self._criteria((), filters)).limit(2)
-        return await self._executor.transact(
-            partial(self._get_or_insert, statement, values, filters)
-        )
-
-    async def _get_or_insert(
-        self,
-        statement: Select[Any],
-        values: Mapping[str, Any],
-        filters: Mapping[str, Any],
-        executor: SessionExecutor,
-    ) -> tuple[ModelT, bool]:
-        found = await executor.fetch(statement, shape="instances")
+        found = await self._executor.fetch(statement, shape="instances")
         if not found:
             try:
-                async with executor.session.begin_nested():
-                    instance = await executor.create(self.model, values)
+                return await self._executor.try_create(self.model, values), True
             except DuplicateKeyError:
-                found = await executor.fetch(statement, shape="instances")
+                found = await self._executor.fetch(statement, shape="instances")
                 if not found:  # it is another unique key that exists
                     raise
-            else:
-                return instance, True
         if len(found) > 1:
             msg = f"there is more than one {self._described((), filters)}"
             raise MultipleRecordsFoundError(msg)

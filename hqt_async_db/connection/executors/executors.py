@@ -81,6 +81,9 @@ class Executor(Protocol):
     async def create(self, model: type[T], values: Mapping[str, Any]) -> T:
         """Store a new row of checked values, and return its complete instance."""
 
+    async def try_create(self, model: type[T], values: Mapping[str, Any]) -> T:
+        """Do as :meth:`create` does; refused, it leaves the transaction as it was."""
+
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Store changed values of an instance, and set them on it."""
 
@@ -240,6 +243,12 @@ class SessionExecutor:
     async def reading(self) -> AsyncIterator[SessionExecutor]:
         """Read in this session, at its isolation."""
         yield self
+
+    async def try_create(self, model: type[T], values: Mapping[str, Any]) -> T:
+        """Do as :meth:`create` does; refused, it leaves the transaction as it was."""
+        with translated():
+            async with self.session.begin_nested():
+                return await self.create(model, values)
 
     async def transact(self, work: Callable[[SessionExecutor], Awaitable[T]]) -> T:
         """Work in this session's transaction."""

@@ -88,6 +88,14 @@ class OneShotExecutor:
         async with self._writing() as executor:
             return await executor.create(model, values)
 
+    async def try_create(self, model: type[T], values: Mapping[str, Any]) -> T:
+        """Insert one row and commit, again if it was the victim of a deadlock."""
+
+        async def attempt() -> T:
+            return await self.create(model, values)
+
+        return await _unless_deadlocked(attempt)
+
     async def update(self, instance: Any, values: Mapping[str, Any]) -> None:
         """Update one row by primary key, sending only what changes.
 

@@ -119,5 +119,7 @@ async def test_all_or_nothing_and_nothing_left_behind(
         added, known = await users.count() - known, await users.count()
         assert added in {0, ROWS, 60, 1}, point
 
-    assert await every_await(trial, "asleep") > 2
+    # On SQLite a row is looked for, and stored, in one hop each.
+    least = 2 if operation is get_or_create and db.dialect_name == "sqlite" else 3
+    assert await every_await(trial, "asleep") >= least
     assert await UserRepository(db).exists(username="owner")  # the manager is as usable as before
