@@ -1,7 +1,6 @@
 """Taking the time of calls.
 
-The clock is ``time.perf_counter``. Before each round garbage is collected,
-and what is left is frozen, so that nobody pays for the modules of the others;
+The clock is ``time.perf_counter``. Before each round garbage is collected;
 during it the collector is on, as it is in an application. The event loop is
 asyncio's own. A case does a fixed number of calls per round, found by a short
 calibration that also warms up.
@@ -13,7 +12,6 @@ import asyncio
 import gc
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -52,29 +50,18 @@ async def take_time(
 
     An error ends the round and is raised.
     """
+    gc.collect()
     timed = Timed()
     waiting = iter(items)
-    with _others_frozen():
-        started = time.perf_counter()
-        if concurrency == 1:
-            await _work(call, waiting, timed)
-        else:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(concurrency):
-                    tasks.create_task(_work(call, waiting, timed))
-        timed.seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    if concurrency == 1:
+        await _work(call, waiting, timed)
+    else:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(concurrency):
+                tasks.create_task(_work(call, waiting, timed))
+    timed.seconds = time.perf_counter() - started
     return timed
-
-
-@contextmanager
-def _others_frozen() -> Iterator[None]:
-    """Have the garbage collector look at nothing that is there already."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 async def _work(

@@ -68,6 +68,16 @@ async def create_once(db: DatabaseManager) -> None:
     assert entry.id
 
 
+async def get_or_create_once(db: DatabaseManager) -> None:
+    _, is_new = await BaseRepository(db, Entry).get_or_create(name=uuid4().hex)
+    assert is_new
+
+
+async def get_once(db: DatabaseManager) -> None:
+    _, is_new = await BaseRepository(db, Entry).get_or_create(name="000")
+    assert not is_new
+
+
 async def update_once(db: DatabaseManager) -> None:
     entries = BaseRepository(db, Entry)
     entry = await entries.get_by_id(1)
@@ -145,6 +155,8 @@ async def stream(db: DatabaseManager) -> None:
         (read_only, 1),
         (read_once, 1),
         (create_once, 1),
+        (get_or_create_once, 1 + 1),  # to look for it, and to store it
+        (get_once, 1),
         (update_once, 1 + 1),  # to read it, and to update it
         (delete_once, 1),
         (read_a_snapshot, 2),  # its transaction has an end
@@ -210,6 +222,8 @@ async def test_messages(database_url: str, use: Use, messages: int) -> None:
         (read, 1),
         (read_thrice, 3),
         (create_once, 1),
+        (get_or_create_once, 1 + 1),  # to look for it, and to store it
+        (get_once, 1),
         (update_once, 1 + 1),  # to read it, and to update it
         (delete_once, 1),
         (upsert_once, 1),
