@@ -127,7 +127,9 @@ class Writes(Bound[ModelT]):
             InvalidInputError: ``match_fields`` is no unique key, or a value
                 is refused; nothing ran.
             DuplicateKeyError: Another row has another unique key of these
-                values.
+                values. In a session on PostgreSQL also where somebody else
+                inserts the same row at the same moment: run it again; with
+                the manager that is done here.
         """
         return (await self.upsert_many([values], match_fields))[0]
 
@@ -148,6 +150,7 @@ class Writes(Bound[ModelT]):
         Raises:
             InvalidInputError: ``match_fields`` is no unique key, two rows
                 have the same key, or a row is refused; nothing ran.
+            DuplicateKeyError: As of :meth:`upsert`; nothing is stored.
         """
         match = require_unique_key(self.model, match_fields)
         checked = await self._checked_rows(rows)

@@ -17,7 +17,12 @@ from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.connection.executors.upserts import in_order_of, in_order_of_locks, keys_of
-from hqt_async_db.errors import DeadlockError, SerializationFailureError, StaleRecordError
+from hqt_async_db.errors import (
+    DeadlockError,
+    DuplicateKeyError,
+    SerializationFailureError,
+    StaleRecordError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -143,7 +148,7 @@ class OneShotExecutor:
     async def upsert(
         self, model: type[T], rows: Sequence[Mapping[str, Any]], match: tuple[str, ...]
     ) -> list[T]:
-        """Insert or update in one transaction, again if it was the victim of a deadlock."""
+        """Insert or update in one transaction, again if it was the victim of a race."""
         keys = await keys_of(rows, match)
 
         async def attempt() -> list[T]:
@@ -156,6 +161,8 @@ class OneShotExecutor:
             async with self._writing() as executor:
                 return await executor.upsert(model, rows, match)
 
+        if self._db.engine.dialect.name == "postgresql":
+            return await _unless_overtaken(attempt)
         return await _unless_deadlocked(attempt)
 
     def stream(
@@ -214,3 +221,24 @@ async def _unless_deadlocked(attempt: Callable[[], Awaitable[T]]) -> T:
         reraise=True,
     )
     return await retrying(attempt)
+
+
+async def _unless_overtaken(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Call ``attempt``, an upsert on PostgreSQL, until nobody inserts the same row meanwhile.
+
+    ON CONFLICT watches one unique key only. Where somebody inserts the same
+    row between PostgreSQL's look at that key and its own entry in the index of
+    another, it is a duplicate by the other key, although the row is one to
+    update: https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT
+    The row is there the next time; refused by the same values again, it is
+    another row that has them.
+    """
+    refused: set[str] = set()
+    while True:
+        try:
+            return await _unless_deadlocked(attempt)
+        except DuplicateKeyError as error:
+            values = str(error.orig)
+            if values in refused:
+                raise
+            refused.add(values)

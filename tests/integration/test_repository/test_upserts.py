@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from hqt_async_db import (
     DuplicateKeyError,
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 KEY = ["account_id", "client_order_id"]
 TASKS = 16
+# Indexes are written in the order in which they were made.
+SLOW_BEFORE_THE_KEYS = (
+    """CREATE FUNCTION slow(value text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_sleep(0.3); RETURN value; END'""",
+    "CREATE INDEX slow ON users (slow(username))",
+    "ALTER TABLE users DROP CONSTRAINT uq_users_email, DROP CONSTRAINT uq_users_username",
+    "ALTER TABLE users ADD CONSTRAINT uq_users_email UNIQUE (email)",
+    "ALTER TABLE users ADD CONSTRAINT uq_users_username UNIQUE (username)",
+)
 
 
 async def test_a_row_is_inserted_then_updated(bind: Bind) -> None:
@@ -190,6 +200,29 @@ async def test_upserts_of_many_rows_by_many_tasks_in_different_orders(db: Databa
 
     await _race(upsert)
     assert await users.count() == 40
+
+
+@pytest.mark.backends("postgresql")
+async def test_another_key_is_no_duplicate_because_somebody_was_quicker(
+    db: DatabaseManager, statements: RecordStatements
+) -> None:
+    """ON CONFLICT looks at the username; both find none, and then meet at the email."""
+    async with db.session() as session:
+        for statement in SLOW_BEFORE_THE_KEYS:
+            await session.execute(text(statement))
+    users = UserRepository(db)
+    with statements(db) as sent:
+        first, second = await asyncio.gather(
+            users.upsert(["username"], **user_row("a", full_name="1")),
+            users.upsert(["username"], **user_row("a", full_name="2")),
+        )
+    assert first.id == second.id
+    assert len(sent) == 3  # one of them once more
+    await users.upsert(["username"], **user_row("b"))
+    with statements(db) as sent, pytest.raises(DuplicateKeyError) as refused:
+        await users.upsert(["username"], **user_row("a", email="b@x"))
+    assert refused.value.columns == ("email",)
+    assert len(sent) == 2
 
 
 async def test_one_of_many_tasks_creates_the_row(db: DatabaseManager) -> None:
