@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
+from functools import lru_cache, partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    NamedTuple,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+)
 
 from sqlalchemy import Column, ColumnElement, Integer, bindparam, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -42,9 +51,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _kept(function: Callable[P, T]) -> Callable[P, T]:
-    """Keep what ``function`` returned for the same arguments; as typed as it was."""
-    return cast("Callable[P, T]", lru_cache(_MOST_KEPT)(function))
+def _kept(
+    function: Callable[Concatenate[Dialect, P], T],
+) -> Callable[Concatenate[Dialect, P], T]:
+    """Keep what ``function`` returned for the same arguments, as long as their dialect lives.
+
+    What it returns refers to the dialect, each engine has its own, and a
+    program may make many. So it is kept there.
+    """
+    name = f"hqt{function.__name__}"
+
+    def call(dialect: Dialect, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        kept: Any = dialect.__dict__.get(name)
+        if kept is None:
+            kept = dialect.__dict__[name] = lru_cache(_MOST_KEPT)(partial(function, dialect))
+        found: T = kept(*arguments, **keywords)
+        return found
+
+    return call
 
 
 class Target(NamedTuple):
@@ -115,7 +139,7 @@ def prepare_select(
     if offset is not None:
         values[_OFFSET] = offset
     shape = Parts(target, order_by, parts.is_sorted, limit is not None, offset is not None)
-    return _kept_select(model, dialect, shape, nulls), values
+    return _kept_select(dialect, model, shape, nulls), values
 
 
 def prepare_by_key(model: type[Any], dialect: Dialect, entity_id: Any) -> Prepared:
@@ -124,17 +148,16 @@ def prepare_by_key(model: type[Any], dialect: Dialect, entity_id: Any) -> Prepar
     Raises:
         InvalidInputError: The key does not fit the model.
     """
-    statement = _kept_select(model, dialect, _UNSORTED, _key_names(model))
-    return statement, _key_values(model, dialect, entity_id)
+    return _kept_select_by_key(dialect, model), _key_values(model, dialect, entity_id)
 
 
 def prepare_delete(model: type[Any], dialect: Dialect, entity_id: Any) -> Prepared:
     """Return the DELETE of the row with a primary key; as :func:`prepare_by_key`."""
-    return _kept_delete(model, dialect), _key_values(model, dialect, entity_id)
+    return _kept_delete(dialect, model), _key_values(model, dialect, entity_id)
 
 
 def _key_values(model: type[Any], dialect: Dialect, entity_id: Any) -> dict[str, Any]:
-    checks = _key_checks(model, dialect)
+    checks = _key_checks(dialect, model)
     values = entity_id if isinstance(entity_id, tuple) else (entity_id,)
     unfit = any(value is None or isinstance(value, list | set | dict) for value in values)
     if unfit or len(values) != len(checks):
@@ -157,32 +180,31 @@ def _is_special(value: Any) -> bool:
 
 def _values(model: type[Any], filters: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     return {
-        _VALUE + name: _checker(model, name, dialect)(value)
+        _VALUE + name: _checker(dialect, model, name)(value)
         for name, value in filters.items()
         if value is not None
     }
 
 
 @_kept
-def _checker(model: type[Any], name: str, dialect: Dialect) -> Callable[[Any], Any]:
+def _checker(dialect: Dialect, model: type[Any], name: str) -> Callable[[Any], Any]:
     return checker_of(column_of(model, name), dialect)
 
 
-@_kept
 def _key_names(model: type[Any]) -> tuple[tuple[str, bool], ...]:
     """Return the names of the primary key, none of which is for NULL."""
     return tuple([(attribute.key, False) for attribute in primary_key_of(model)])
 
 
 @_kept
-def _key_checks(model: type[Any], dialect: Dialect) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+def _key_checks(dialect: Dialect, model: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     """Return the parameters of the primary key, and what turns values into its own."""
     return tuple([(_VALUE + key.key, checker_of(key, dialect)) for key in primary_key_of(model)])
 
 
 @_kept
 def _kept_select(
-    model: type[Any], dialect: Dialect, shape: Parts, nulls: tuple[tuple[str, bool], ...]
+    dialect: Dialect, model: type[Any], shape: Parts, nulls: tuple[tuple[str, bool], ...]
 ) -> Select[Any]:
     filters: dict[str, Any] = {
         name: None if is_null else bindparam(_VALUE + name) for name, is_null in nulls
@@ -195,7 +217,12 @@ def _kept_select(
 
 
 @_kept
-def _kept_delete(model: type[Any], dialect: Dialect) -> Delete:
+def _kept_select_by_key(dialect: Dialect, model: type[Any]) -> Select[Any]:
+    return _kept_select(dialect, model, _UNSORTED, _key_names(model))
+
+
+@_kept
+def _kept_delete(dialect: Dialect, model: type[Any]) -> Delete:
     filters: dict[str, Any] = {name: bindparam(_VALUE + name) for name, _ in _key_names(model)}
     return delete(model).where(*criteria_of(model, (), filters, dialect))
 
