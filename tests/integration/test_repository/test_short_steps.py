@@ -46,7 +46,6 @@ async def longest_step_ms(work: Awaitable[Any]) -> tuple[float, float]:
     """Return the CPU time in ms of the longest turn of the loop, and of all."""
     task = asyncio.ensure_future(work)
     longest = 0.0
-    gc.collect()
     gc.disable()
     try:
         started = before = time.thread_time()
