@@ -8,6 +8,7 @@ which answers those that wait together.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,25 +31,46 @@ if TYPE_CHECKING:
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _INTERRUPT_AGAIN_S: Final = 0.005
+# What a thread has done waits no longer than this for what it does next.
+_SOON_S: Final = 0.0005
 # After these a new connection is due.
 _BREAKING: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_DBMOVED")
 
 
 class Deliveries:
-    """What threads have done, on its way to the loop: one wake-up for many."""
+    """What a thread has done, on its way to the loop: one wake-up for many.
+
+    A loop that wakes up takes the GIL from the thread, which then waits to go
+    on. So what is done waits for what follows at once, for a short time.
+    """
 
     def __init__(self) -> None:
         self._done: deque[Callable[[], None]] = deque()
         self._is_due = False
+        self._since = 0.0
 
-    def put(self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Have the loop call ``deliver``; from any thread."""
+    def put(
+        self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop, *, is_last: bool
+    ) -> None:
+        """Have the loop call ``deliver`` soon; for the thread.
+
+        Args:
+            deliver: What to call.
+            loop: By whom.
+            is_last: Whether nothing follows by now.
+        """
         self._done.append(deliver)
-        if not self._is_due:
+        if self._is_due:
+            return
+        now = time.monotonic()
+        if len(self._done) == 1:
+            self._since = now
+        if is_last or now - self._since > _SOON_S:
             self._is_due = True
-            loop.call_soon_threadsafe(self._deliver)
+            loop.call_soon_threadsafe(self.deliver)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Call what there is; for the loop."""
         self._is_due = False
         while self._done:
             self._done.popleft()()
@@ -66,6 +88,8 @@ class Lane:
         self._pooled = pooled
         adapted: Any = pooled.dbapi_connection
         self._adapted: HqtSQLiteConnection = adapted
+        self._deliveries = Deliveries()
+        self._sent = self._done = 0
         self.current: Interruptible | None = None
         self.is_broken = False
 
@@ -85,9 +109,14 @@ class Lane:
         return self._adapted.gate
 
     def send(
-        self, job: Interruptible, work: Callable[[], None], report: Callable[[], None]
+        self, job: Interruptible, work: Callable[[], None], returned: Callable[[], None]
     ) -> None:
-        """Have the thread do ``work`` for ``job``, and then ``report``."""
+        """Have the thread do ``work`` for ``job``, and then the loop call ``returned``.
+
+        That is soon, but for what a long statement follows: see :meth:`deliver`.
+        """
+        loop = asyncio.get_running_loop()
+        self._sent += 1
 
         def do() -> None:
             self.current = job
@@ -95,9 +124,14 @@ class Lane:
                 work()
             finally:
                 self.current = None
-                report()
+                self._done += 1
+                self._deliveries.put(returned, loop, is_last=self._done == self._sent)
 
         self.thread.post(do)
+
+    def deliver(self) -> None:
+        """Call what has to be called by now, whatever the thread is on."""
+        self._deliveries.deliver()
 
     def interrupt(self, job: Interruptible) -> None:
         """Stop ``job`` if the thread is on it; again until it has ended."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
-from hqt_async_db.connection.backends.sqlite.lanes import Deliveries, LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker, closed
 from hqt_async_db.connection.backends.sqlite.shots import ReadShot
 from hqt_async_db.connection.backends.sqlite.worker import interrupted
 from hqt_async_db.errors import DatabaseClosedError
@@ -42,7 +43,6 @@ class ReadLanes:
         self._most = most
         self._patience_s = patience_s
         self._timeout_s = timeout_s
-        self._deliveries = Deliveries()
         self._waiting: dict[Lane, dict[ReadShot, None]] = {}
         self._busy_with: dict[Lane, object] = {}
         self._is_watching = False
@@ -101,16 +101,13 @@ class ReadLanes:
         waiting[shot] = None
         if len(waiting) > 1 and not self._is_watching:
             self._watch()
-        connection, loop = lane.sqlite, asyncio.get_running_loop()
+        connection = lane.sqlite
 
         def work() -> None:
             if shot.claim():
                 shot.run(connection, self._patience_s)
 
-        def report() -> None:
-            self._deliveries.put(lambda: self._returned(shot, lane), loop)
-
-        lane.send(shot, work, report)
+        lane.send(shot, work, partial(self._returned, shot, lane))
 
     def _returned(self, shot: ReadShot, lane: Lane) -> None:
         """Take back a shot that a thread has run, or passed over."""
@@ -156,6 +153,8 @@ class ReadLanes:
     def _look(self, before: dict[Lane, object]) -> None:
         """Find lanes that are on the same statement as before, and pass them by."""
         self._is_watching = False
+        for lane in list(self._waiting):
+            lane.deliver()
         for lane, job in self._jobs().items():
             if before.get(lane) is job:
                 self._busy_with[lane] = job
