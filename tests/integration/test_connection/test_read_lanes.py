@@ -8,7 +8,7 @@ import secrets
 import time
 from functools import partial
 from operator import contains
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert
@@ -59,6 +59,63 @@ async def test_a_long_read_holds_up_no_short_ones(make_db: MakeDb) -> None:
     held.release("long")
     assert [entry.name for entry in await long] == ["0"]
     assert held.opened == {"read": 2}
+
+
+@pytest.mark.usefixtures("filled")
+async def test_reads_in_a_row_wake_the_loop_up_once(
+    make_db: MakeDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = make_db(pool_size=1)
+    held, loop, wakes = Held(db), asyncio.get_running_loop(), 0
+    wake = loop.call_soon_threadsafe
+
+    def counted(*arguments: Any, **keywords: Any) -> asyncio.Handle:
+        nonlocal wakes
+        wakes += 1
+        return wake(*arguments, **keywords)
+
+    first = asyncio.create_task(repository(db).get_many(held.criterion("first"), limit=1))
+    await until(lambda: held.begun)
+    shorts = asyncio.gather(*(short_read(db, number) for number in range(100)))
+    await asyncio.sleep(0)  # they are sent
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    held.release("first")
+    await first
+    await shorts
+    assert wakes <= 20  # one, or one in two milliseconds on a slow machine
+
+
+@pytest.mark.usefixtures("filled")
+async def test_what_was_read_before_a_long_statement_is_there_while_that_runs(
+    make_db: MakeDb,
+) -> None:
+    db = make_db(pool_size=1)
+    held = Held(db)
+    first = asyncio.create_task(repository(db).get_many(held.criterion("first"), limit=1))
+    await until(lambda: held.begun)
+    short = asyncio.create_task(short_read(db, 1))
+    await asyncio.sleep(0)
+    long = asyncio.create_task(repository(db).get_many(held.criterion("long"), limit=1))
+    await asyncio.sleep(0)
+    held.release("first")
+    await asyncio.wait_for(asyncio.gather(first, short), 1)
+    assert not long.done()
+    held.release("long")
+    await long
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_write_is_acknowledged_while_a_read_that_began_with_it_runs(
+    make_db: MakeDb,
+) -> None:
+    db = make_db(pool_size=1)
+    held = Held(db)
+    for number in range(20):
+        long = asyncio.create_task(repository(db).get_many(held.criterion(f"{number}"), limit=1))
+        await asyncio.wait_for(repository(db).create(name=f"new {number}", amount=0), 1)
+        assert not long.done()
+        held.release(f"{number}")
+        await long
 
 
 @pytest.mark.usefixtures("filled")

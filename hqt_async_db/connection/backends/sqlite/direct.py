@@ -50,10 +50,9 @@ class FileDirect:
         )
         self._writes = WriteLane(
             engines[Role.WRITE],
-            lock_timeout_s=options.lock_timeout_s,
-            commit_timeout_s=options.commit_timeout_s,
-            timeout_s=options.statement_timeout_s,
+            options=options,
             record=record,
+            deliver=self._reads.deliver,
         )
 
     async def ready(self) -> None:

@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _INTERRUPT_AGAIN_S: Final = 0.005
-# What a thread has done waits no longer than this for what it does next.
-_SOON_S: Final = 0.0005
+# So long on one statement is long: it holds up nothing else any more.
+LONG_S: Final = 0.002
 # After these a new connection is due.
 _BREAKING: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_DBMOVED")
 
 
 class Deliveries:
-    """What a thread has done, on its way to the loop: one wake-up for many.
+    """What threads have done, on its way to the loop: one wake-up for many.
 
-    A loop that wakes up takes the GIL from the thread, which then waits to go
+    A loop that wakes up takes the GIL from the threads, which then wait to go
     on. So what is done waits for what follows at once, for a short time.
     """
 
@@ -52,12 +52,12 @@ class Deliveries:
     def put(
         self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop, *, is_last: bool
     ) -> None:
-        """Have the loop call ``deliver`` soon; for the thread.
+        """Have the loop call ``deliver`` soon; for any thread.
 
         Args:
             deliver: What to call.
             loop: By whom.
-            is_last: Whether nothing follows by now.
+            is_last: Whether nothing is known to follow at once.
         """
         self._done.append(deliver)
         if self._is_due:
@@ -65,7 +65,7 @@ class Deliveries:
         now = time.monotonic()
         if len(self._done) == 1:
             self._since = now
-        if is_last or now - self._since > _SOON_S:
+        if is_last or now - self._since > LONG_S:
             self._is_due = True
             loop.call_soon_threadsafe(self.deliver)
 
@@ -88,8 +88,8 @@ class Lane:
         self._pooled = pooled
         adapted: Any = pooled.dbapi_connection
         self._adapted: HqtSQLiteConnection = adapted
-        self._deliveries = Deliveries()
         self._sent = self._done = 0
+        self._began = 0.0
         self.current: Interruptible | None = None
         self.is_broken = False
 
@@ -108,30 +108,36 @@ class Lane:
         """Return the gate of the file."""
         return self._adapted.gate
 
-    def send(
-        self, job: Interruptible, work: Callable[[], None], returned: Callable[[], None]
-    ) -> None:
-        """Have the thread do ``work`` for ``job``, and then the loop call ``returned``.
+    @property
+    def is_about_to_return(self) -> bool:
+        """Tell whether the thread is on something that it began only now; from any thread."""
+        return self._done != self._sent and time.monotonic() - self._began < LONG_S
 
-        That is soon, but for what a long statement follows: see :meth:`deliver`.
+    def send(
+        self,
+        job: Interruptible,
+        work: Callable[[], None],
+        returned: Callable[[], None],
+        deliveries: Deliveries,
+    ) -> None:
+        """Have the thread do ``work`` for ``job``, and the loop call ``returned`` after that.
+
+        Behind it a long statement may follow at once; so whoever sends has to
+        see to it that what was done is delivered nevertheless.
         """
         loop = asyncio.get_running_loop()
         self._sent += 1
 
         def do() -> None:
-            self.current = job
+            self.current, self._began = job, time.monotonic()
             try:
                 work()
             finally:
                 self.current = None
                 self._done += 1
-                self._deliveries.put(returned, loop, is_last=self._done == self._sent)
+                deliveries.put(returned, loop, is_last=self._done == self._sent)
 
         self.thread.post(do)
-
-    def deliver(self) -> None:
-        """Call what has to be called by now, whatever the thread is on."""
-        self._deliveries.deliver()
 
     def interrupt(self, job: Interruptible) -> None:
         """Stop ``job`` if the thread is on it; again until it has ended."""

@@ -6,24 +6,21 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
-from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.lanes import LONG_S, Deliveries, LaneMaker, closed
 from hqt_async_db.connection.backends.sqlite.shots import ReadShot
 from hqt_async_db.connection.backends.sqlite.worker import interrupted
 from hqt_async_db.errors import DatabaseClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.sqlite.lanes import Lane
-
-# After so long on one statement a thread is passed by.
-_LONG_S: Final = 0.002
 
 
 class ReadLanes:
@@ -43,6 +40,7 @@ class ReadLanes:
         self._most = most
         self._patience_s = patience_s
         self._timeout_s = timeout_s
+        self._deliveries = Deliveries()
         self._waiting: dict[Lane, dict[ReadShot, None]] = {}
         self._busy_with: dict[Lane, object] = {}
         self._is_watching = False
@@ -70,9 +68,17 @@ class ReadLanes:
         finally:
             if shot.timer is not None:
                 shot.timer.cancel()
-        if shot.error is not None:
-            raise shot.error
+        if shot.failure is not None:
+            raise shot.failure
         return shot.rows
+
+    def deliver(self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop call ``deliver``, with what reads return if they are about to.
+
+        For the threads of others: to wake the loop up would hold up the reads.
+        """
+        is_last = not any(lane.is_about_to_return for lane in list(self._waiting))
+        self._deliveries.put(deliver, loop, is_last=is_last)
 
     async def close(self) -> None:
         """End; reads on their way fail."""
@@ -97,9 +103,8 @@ class ReadLanes:
         return min(self._waiting, key=lambda lane: len(self._waiting[lane]))
 
     def _send(self, shot: ReadShot, lane: Lane) -> None:
-        waiting = self._waiting[lane]
-        waiting[shot] = None
-        if len(waiting) > 1 and not self._is_watching:
+        self._waiting[lane][shot] = None
+        if not self._is_watching:
             self._watch()
         connection = lane.sqlite
 
@@ -107,7 +112,7 @@ class ReadLanes:
             if shot.claim():
                 shot.run(connection, self._patience_s)
 
-        lane.send(shot, work, partial(self._returned, shot, lane))
+        lane.send(shot, work, partial(self._returned, shot, lane), self._deliveries)
 
     def _returned(self, shot: ReadShot, lane: Lane) -> None:
         """Take back a shot that a thread has run, or passed over."""
@@ -121,8 +126,8 @@ class ReadLanes:
             self._answer(shot, shot.error)
 
     def _answer(self, shot: ReadShot, error: BaseException | None) -> None:
-        shot.error = error
         if shot.future is not None and not shot.future.done():
+            shot.failure = error  # its own error may change, as long as the thread is on it
             shot.future.set_result(None)
 
     def _stop(self, shot: ReadShot) -> None:
@@ -145,7 +150,7 @@ class ReadLanes:
 
     def _watch(self) -> None:
         self._is_watching = True
-        asyncio.get_running_loop().call_later(_LONG_S, self._look, self._jobs())
+        asyncio.get_running_loop().call_later(LONG_S, self._look, self._jobs())
 
     def _jobs(self) -> dict[Lane, object]:
         return {lane: lane.current for lane in self._waiting if lane.current is not None}
@@ -153,14 +158,13 @@ class ReadLanes:
     def _look(self, before: dict[Lane, object]) -> None:
         """Find lanes that are on the same statement as before, and pass them by."""
         self._is_watching = False
-        for lane in list(self._waiting):
-            lane.deliver()
+        self._deliveries.deliver()
         for lane, job in self._jobs().items():
             if before.get(lane) is job:
                 self._busy_with[lane] = job
         if any(len(self._waiting[lane]) > 1 for lane in self._busy_with):
             self._relieve()
-        if any(len(shots) > 1 for shots in self._waiting.values()):
+        if any(self._waiting.values()):
             self._watch()
 
     def _relieve(self) -> None:

@@ -71,14 +71,16 @@ class ReadShot(Shot):
     """A SELECT, in no transaction but its own.
 
     Attributes:
+        failure: What its task is told instead of rows.
         since: When the thread began with it, by ``time.monotonic``.
         timer: What will look whether it takes too long.
     """
 
-    __slots__ = ("since", "timer")
+    __slots__ = ("failure", "since", "timer")
 
     def __init__(self, sql: str, parameters: Any) -> None:
         super().__init__(sql, parameters)
+        self.failure: BaseException | None = None
         self.since: float | None = None
         self.timer: asyncio.TimerHandle | None = None
 

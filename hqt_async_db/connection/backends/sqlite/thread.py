@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection.backends.sqlite.worker import Job, abandon
@@ -91,6 +92,7 @@ class ConnectionThread:
         function: Callable[..., Any],
         *arguments: Any,
         then: Callable[[BaseException | None], None],
+        deliver: Callable[[Callable[[], None], asyncio.AbstractEventLoop], None],
         timeout_s: float | None = None,
     ) -> None:
         """Do as :meth:`hop` does, and have the loop call ``then`` instead of waiting.
@@ -99,6 +101,7 @@ class ConnectionThread:
             function: What to call; its first argument is its job.
             arguments: Further arguments.
             then: Called on the loop, with what ``function`` raised, or None.
+            deliver: Has a loop call something, from the thread.
             timeout_s: When to interrupt it.
         """
         loop, log = asyncio.get_running_loop(), self.log
@@ -118,7 +121,7 @@ class ConnectionThread:
                 job()
             except BaseException as error:  # noqa: BLE001 - handed to the loop
                 failure = error
-            loop.call_soon_threadsafe(ended, failure)
+            deliver(partial(ended, failure), loop)
 
         self.post(run)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.backends.sqlite.lanes import Lane
     from hqt_async_db.connection.backends.sqlite.shots import WriteShot
+    from hqt_async_db.connection.options import Options
 
 # So many short statements take about a millisecond.
 _MOST_PER_COMMIT: Final = 100
@@ -39,26 +40,24 @@ class WriteLane:
 
     Args:
         engine: Whose pool tells how to make the connection.
-        lock_timeout_s: How long to wait for the turn, and for other processes.
-        commit_timeout_s: After how long a COMMIT counts as unknown.
-        timeout_s: When to interrupt statements, None for never.
+        options: How long to wait for the turn, for other processes and for a
+            COMMIT, and when to interrupt statements.
         record: Takes the receipt of each write.
+        deliver: Has the loop call something, from a thread.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
         *,
-        lock_timeout_s: float,
-        commit_timeout_s: float,
-        timeout_s: float | None,
+        options: Options,
         record: Callable[[Receipt], None],
+        deliver: Callable[[Callable[[], None], asyncio.AbstractEventLoop], None],
     ) -> None:
         self._maker = LaneMaker(engine, self._take)
-        self._lock_timeout_s = lock_timeout_s
-        self._commit_timeout_s = commit_timeout_s
-        self._timeout_s = timeout_s
+        self._options = options
         self._record = record
+        self._deliver = deliver
         self._lane: Lane | None = None
         self._pending: deque[WriteShot] = deque()
         self._batch: Batch | None = None
@@ -139,7 +138,7 @@ class WriteLane:
             lane = self._lane or await self._maker.lane()
             if lane.gate is not None:
                 usage = self._pending[0].usage
-                await lane.gate.enter(self._lock_timeout_s, usage, waited_s=usage.age_s)
+                await lane.gate.enter(self._options.lock_timeout_s, usage, waited_s=usage.age_s)
         except asyncio.CancelledError:  # the loop ends; who waits must not wait for ever
             while self._pending:
                 self._answer(self._pending.popleft(), closed())
@@ -161,13 +160,14 @@ class WriteLane:
             return
         self._batch = batch
         loop = asyncio.get_running_loop()
-        batch.overdue = loop.call_later(self._commit_timeout_s, self._look, lane, batch)
+        batch.overdue = loop.call_later(self._options.commit_timeout_s, self._look, lane, batch)
         lane.thread.start(
             batch.run,
             lane.thread.connection,
-            self._lock_timeout_s,
+            self._options.lock_timeout_s,
             then=partial(self._returned, lane, batch),
-            timeout_s=self._timeout_s,
+            deliver=self._deliver,
+            timeout_s=self._options.statement_timeout_s,
         )
 
     def _returned(self, lane: Lane, batch: Batch, error: BaseException | None) -> None:
@@ -204,7 +204,7 @@ class WriteLane:
         """Tell those that have waited as long as they may, or all if it is hopeless."""
         is_late = isinstance(error, DatabaseLockedError)
         for shot in list(self._pending):
-            if is_late and shot.usage.age_s < self._lock_timeout_s:
+            if is_late and shot.usage.age_s < self._options.lock_timeout_s:
                 break
             self._pending.popleft()
             if shot.claim():
@@ -214,7 +214,7 @@ class WriteLane:
         """Wait no longer for a COMMIT that does not come back."""
         since = batch.committing_since
         waited_s = 0.0 if since is None else time.monotonic() - since
-        left_s = self._commit_timeout_s - waited_s
+        left_s = self._options.commit_timeout_s - waited_s
         if left_s > 0:
             loop = asyncio.get_running_loop()
             batch.overdue = loop.call_later(left_s, self._look, lane, batch)
