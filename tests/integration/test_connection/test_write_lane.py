@@ -344,6 +344,24 @@ async def test_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
 
 
 @pytest.mark.usefixtures("ledger")
+async def test_a_refused_write_beside_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
+    db = make_db(commit_timeout_s=0.2)
+    held = Held(db)
+    await repository(db).create(name="warm")
+    async with db.session(write=True) as session:
+        await session.execute(text("SELECT 1"))
+        tasks = [create(db, "warm"), create(db, "slow")]
+        await asyncio.sleep(0)
+        held.hold_commits()
+        await session.rollback()  # which is not held
+    refused, unknown = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(refused, DuplicateKeyError)
+    assert isinstance(unknown, CommitOutcomeUnknownError)
+    assert (await outcomes_of(db))[2] == 1
+    held.release_commits()
+
+
+@pytest.mark.usefixtures("ledger")
 async def test_a_cancelled_write_whose_commit_does_not_come_back(make_db: MakeDb) -> None:
     db = make_db(commit_timeout_s=0.2)
     held = Held(db)

@@ -220,7 +220,8 @@ class WriteLane:
             batch.overdue = loop.call_later(left_s, self._look, lane, batch)
             return
         for shot in batch.shots:
-            self._answer(shot, unknown_outcome(None))
+            # What was withdrawn, or refused by its statement, is not in that COMMIT.
+            self._answer(shot, shot.error or unknown_outcome(None))
             shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
         if self._lane is lane:
