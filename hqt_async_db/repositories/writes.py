@@ -128,8 +128,8 @@ class Writes(Bound[ModelT]):
                 is refused; nothing ran.
             DuplicateKeyError: Another row has another unique key of these
                 values. In a session on PostgreSQL also where somebody else
-                inserts the same row at the same moment: run it again; with
-                the manager that is done here.
+                inserts the same row at the same moment: run the whole
+                transaction again; with the manager that is done here.
         """
         return (await self.upsert_many([values], match_fields))[0]
 

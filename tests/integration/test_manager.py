@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +32,8 @@ from tests.servers.process import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Dialect
 
     from tests.fixtures.managers import MakeDb, RecordStatements
 
@@ -300,3 +304,19 @@ async def _until_it_answers(db: DatabaseManager) -> None:
             await asyncio.sleep(0.05)
         else:
             return
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+@pytest.mark.usefixtures("db")
+async def test_what_repositories_keep_for_a_manager_ends_with_it(database_url: str) -> None:
+    async def use() -> weakref.ref[Dialect]:
+        async with DatabaseManager(database_url) as db:
+            users = UserRepository(db)
+            await users.get_by_id(1)
+            await users.get_many(username="a", limit=1)
+            await users.delete_by_id(1)
+            return weakref.ref(db.engine.dialect)
+
+    gone = await use()
+    gc.collect()
+    assert gone() is None

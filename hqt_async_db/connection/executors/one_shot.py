@@ -39,6 +39,8 @@ T = TypeVar("T")
 # A deadlock ends at once, unlike a lock that is waited for in vain.
 _DEADLOCK_ATTEMPTS: Final = 5
 _LONGEST_PAUSE_S: Final = 0.05
+# Of each others insert another row of the same call meanwhile.
+_MOST_OVERTAKINGS: Final = 10
 
 
 class OneShotExecutor:
@@ -162,7 +164,7 @@ class OneShotExecutor:
                 return await executor.upsert(model, rows, match)
 
         if self._db.engine.dialect.name == "postgresql":
-            return await _unless_overtaken(attempt)
+            return await _unless_overtaken(attempt, inspect(model), rows)
         return await _unless_deadlocked(attempt)
 
     def stream(
@@ -223,22 +225,33 @@ async def _unless_deadlocked(attempt: Callable[[], Awaitable[T]]) -> T:
     return await retrying(attempt)
 
 
-async def _unless_overtaken(attempt: Callable[[], Awaitable[T]]) -> T:
+async def _unless_overtaken(
+    attempt: Callable[[], Awaitable[T]], mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
+) -> T:
     """Call ``attempt``, an upsert on PostgreSQL, until nobody inserts the same row meanwhile.
 
     ON CONFLICT watches one unique key only. Where somebody inserts the same
     row between PostgreSQL's look at that key and its own entry in the index of
     another, it is a duplicate by the other key, although the row is one to
     update: https://www.postgresql.org/docs/18/sql-insert.html#SQL-ON-CONFLICT
-    The row is there the next time; refused by the same values again, it is
-    another row that has them.
+    The row is there the next time. Refused with the same words again, it is
+    another row that has the key; as it is where the database made the value.
     """
-    refused: set[str] = set()
+    words: set[str] = set()
     while True:
         try:
             return await _unless_deadlocked(attempt)
         except DuplicateKeyError as error:
-            values = str(error.orig)
-            if values in refused:
+            is_given = _are_given(error.columns, mapper, rows)
+            if not is_given or str(error.orig) in words or len(words) == _MOST_OVERTAKINGS:
                 raise
-            refused.add(values)
+            words.add(str(error.orig))
+
+
+def _are_given(
+    columns: Sequence[str], mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Tell whether the caller gave the values of all of the columns, of some there are."""
+    names = {attribute.columns[0].name: attribute.key for attribute in mapper.column_attrs}
+    keys = [names.get(column) for column in columns]
+    return bool(keys) and all(any(key in row for row in rows) for key in keys)

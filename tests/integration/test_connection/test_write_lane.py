@@ -353,12 +353,14 @@ async def test_a_refused_write_beside_a_commit_that_does_not_come_back(make_db: 
         tasks = [create(db, "warm"), create(db, "slow")]
         await asyncio.sleep(0)
         held.hold_commits()
+        before = held.commits
         await session.rollback()  # which is not held
     refused, unknown = await asyncio.gather(*tasks, return_exceptions=True)
+    held.release_commits()
+    assert held.commits == before + 1  # they share it
     assert isinstance(refused, DuplicateKeyError)
     assert isinstance(unknown, CommitOutcomeUnknownError)
     assert (await outcomes_of(db))[2] == 1
-    held.release_commits()
 
 
 @pytest.mark.usefixtures("ledger")

@@ -207,22 +207,39 @@ async def test_another_key_is_no_duplicate_because_somebody_was_quicker(
     db: DatabaseManager, statements: RecordStatements
 ) -> None:
     """ON CONFLICT looks at the username; both find none, and then meet at the email."""
-    async with db.session() as session:
-        for statement in SLOW_BEFORE_THE_KEYS:
-            await session.execute(text(statement))
     users = UserRepository(db)
-    with statements(db) as sent:
+
+    async def race(name: str) -> None:
         first, second = await asyncio.gather(
-            users.upsert(["username"], **user_row("a", full_name="1")),
-            users.upsert(["username"], **user_row("a", full_name="2")),
+            users.upsert(["username"], **user_row(name, full_name="1")),
+            users.upsert(["username"], **user_row(name, full_name="2")),
         )
-    assert first.id == second.id
+        assert first.id == second.id
+
+    async with db.session() as one, db.session() as two:  # the connections are open by then
+        await one.execute(text("SELECT 1"))
+        for statement in SLOW_BEFORE_THE_KEYS:
+            await two.execute(text(statement))
+    await race("b")
+    with statements(db) as sent:  # by sessions
+        await race("a")
     assert len(sent) == 3  # one of them once more
-    await users.upsert(["username"], **user_row("b"))
     with statements(db) as sent, pytest.raises(DuplicateKeyError) as refused:
         await users.upsert(["username"], **user_row("a", email="b@x"))
     assert refused.value.columns == ("email",)
     assert len(sent) == 2
+
+
+@pytest.mark.backends("postgresql")
+async def test_a_key_that_the_database_makes_is_no_other_each_time(
+    db: DatabaseManager, statements: RecordStatements
+) -> None:
+    users = UserRepository(db)
+    await users.create_many([user_row(name, id=key) for key, name in enumerate("abc", start=1)])
+    with statements(db) as sent, pytest.raises(DuplicateKeyError) as refused:
+        await users.upsert(["username"], **user_row("d"))
+    assert refused.value.columns == ("id",)
+    assert len(sent) == 1
 
 
 async def test_one_of_many_tasks_creates_the_row(db: DatabaseManager) -> None:

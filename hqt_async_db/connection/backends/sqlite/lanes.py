@@ -41,7 +41,8 @@ class Deliveries:
     """What threads have done, on its way to the loop: one wake-up for many.
 
     A loop that wakes up takes the GIL from the threads, which then wait to go
-    on. So what is done waits for what follows at once, for a short time.
+    on. So what is done waits for what follows, as long as that is not long;
+    there is no timer here: somebody calls :meth:`deliver` if it is.
     """
 
     def __init__(self) -> None:
@@ -50,14 +51,18 @@ class Deliveries:
         self._since = 0.0
 
     def put(
-        self, deliver: Callable[[], None], loop: asyncio.AbstractEventLoop, *, is_last: bool
+        self,
+        deliver: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+        is_last: Callable[[], bool],
     ) -> None:
-        """Have the loop call ``deliver`` soon; for any thread.
+        """Have the loop call ``deliver``; for any thread.
 
         Args:
             deliver: What to call.
             loop: By whom.
-            is_last: Whether nothing is known to follow at once.
+            is_last: Tells whether no thread is about to put something. Asked
+                only when ``deliver`` is in: who puts later takes it along.
         """
         self._done.append(deliver)
         if self._is_due:
@@ -65,7 +70,7 @@ class Deliveries:
         now = time.monotonic()
         if len(self._done) == 1:
             self._since = now
-        if is_last or now - self._since > LONG_S:
+        if now - self._since > LONG_S or is_last():
             self._is_due = True
             loop.call_soon_threadsafe(self.deliver)
 
@@ -110,8 +115,17 @@ class Lane:
 
     @property
     def is_about_to_return(self) -> bool:
-        """Tell whether the thread is on something that it began only now; from any thread."""
-        return self._done != self._sent and time.monotonic() - self._began < LONG_S
+        """Tell whether the thread has something to do that is not long; from any thread."""
+        return self._done != self._sent and not self._is_on_long
+
+    @property
+    def _is_on_long(self) -> bool:
+        return self.current is not None and time.monotonic() - self._began >= LONG_S
+
+    @property
+    def _has_no_more(self) -> bool:
+        """Tell whether to wait for what follows is in vain."""
+        return self._done == self._sent or self.is_broken
 
     def send(
         self,
@@ -129,13 +143,14 @@ class Lane:
         self._sent += 1
 
         def do() -> None:
-            self.current, self._began = job, time.monotonic()
+            self._began = time.monotonic()
+            self.current = job
             try:
                 work()
             finally:
                 self.current = None
                 self._done += 1
-                deliveries.put(returned, loop, is_last=self._done == self._sent)
+                deliveries.put(returned, loop, lambda: self._has_no_more)
 
         self.thread.post(do)
 

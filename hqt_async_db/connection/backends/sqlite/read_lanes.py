@@ -77,8 +77,10 @@ class ReadLanes:
 
         For the threads of others: to wake the loop up would hold up the reads.
         """
-        is_last = not any(lane.is_about_to_return for lane in list(self._waiting))
-        self._deliveries.put(deliver, loop, is_last=is_last)
+        self._deliveries.put(deliver, loop, lambda: not self._is_about_to_return())
+
+    def _is_about_to_return(self) -> bool:
+        return any(lane.is_about_to_return for lane in list(self._waiting))
 
     async def close(self) -> None:
         """End; reads on their way fail."""
@@ -103,6 +105,7 @@ class ReadLanes:
         return min(self._waiting, key=lambda lane: len(self._waiting[lane]))
 
     def _send(self, shot: ReadShot, lane: Lane) -> None:
+        shot.lane = lane
         self._waiting[lane][shot] = None
         if not self._is_watching:
             self._watch()
@@ -133,8 +136,8 @@ class ReadLanes:
     def _stop(self, shot: ReadShot) -> None:
         if shot.claim():  # no thread has come to it
             self._answer(shot, interrupted())
-        for lane in self._waiting:
-            lane.interrupt(shot)
+        if shot.lane is not None:
+            shot.lane.interrupt(shot)
 
     def _look_at_the_clock(self, shot: ReadShot, timeout_s: float) -> None:
         """Stop a shot that has run for too long; what it waited before does not count."""
@@ -164,7 +167,8 @@ class ReadLanes:
                 self._busy_with[lane] = job
         if any(len(self._waiting[lane]) > 1 for lane in self._busy_with):
             self._relieve()
-        if any(self._waiting.values()):
+        # Behind what runs may be something to deliver, by others, too.
+        if self._is_about_to_return() or any(len(shots) > 1 for shots in self._waiting.values()):
             self._watch()
 
     def _relieve(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hqt_async_db.connection.backends.direct import Write
+    from hqt_async_db.connection.backends.sqlite.lanes import Lane
     from hqt_async_db.connection.backends.sqlite.worker import Job
 
 # A rollback that meets an interrupt meant for the statement before is repeated.
@@ -72,15 +73,17 @@ class ReadShot(Shot):
 
     Attributes:
         failure: What its task is told instead of rows.
+        lane: Whose thread has it.
         since: When the thread began with it, by ``time.monotonic``.
         timer: What will look whether it takes too long.
     """
 
-    __slots__ = ("failure", "since", "timer")
+    __slots__ = ("failure", "lane", "since", "timer")
 
     def __init__(self, sql: str, parameters: Any) -> None:
         super().__init__(sql, parameters)
         self.failure: BaseException | None = None
+        self.lane: Lane | None = None
         self.since: float | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -216,7 +219,7 @@ class Batch:
         try:
             job.patiently(attempt, patience_s)
         except Exception as error:  # noqa: BLE001 - raised again on the loop
-            shot.error, shot.is_in_doubt = error, is_doubtful(error)
+            shot.is_in_doubt, shot.error = is_doubtful(error), error
         else:
             job.measure_log()
 
@@ -242,7 +245,7 @@ class Batch:
                 self.is_to_be_split = True
                 return
             for shot in succeeded:
-                shot.error, shot.is_in_doubt = error, is_doubtful(error)
+                shot.is_in_doubt, shot.error = is_doubtful(error), error
         finally:
             self.committing_since = None
 

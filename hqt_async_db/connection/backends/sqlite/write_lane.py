@@ -221,7 +221,9 @@ class WriteLane:
             return
         for shot in batch.shots:
             # What was withdrawn, or refused by its statement, is not in that COMMIT.
-            self._answer(shot, shot.error or unknown_outcome(None))
+            error = shot.error
+            is_unknown = error is None or shot.is_in_doubt
+            self._answer(shot, unknown_outcome(error) if is_unknown else error)
             shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
         if self._lane is lane:
