@@ -14,7 +14,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from hqt_async_db import (
     BaseRepository,
     CheckViolationError,
-    CommitOutcomeUnknownError,
     DatabaseClosedError,
     DatabaseLockedError,
     DatabaseManager,
@@ -34,7 +33,6 @@ from tests.integration.test_connection.holding import (
     count_of,
     endless,
     locked_by_another_program,
-    until,
 )
 
 if TYPE_CHECKING:
@@ -323,73 +321,6 @@ async def test_short_writes_that_together_take_too_long_run_alone(make_db: MakeD
     await asyncio.gather(*tasks)
     assert await count_of(db) == 21
     assert held.commits - before > 2
-
-
-@pytest.mark.usefixtures("ledger")
-async def test_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
-    db = make_db(commit_timeout_s=0.2, lock_timeout_s=0.4)
-    held = Held(db)
-    await repository(db).create(name="warm")
-    held.hold_commits()
-    with pytest.raises(CommitOutcomeUnknownError):
-        await repository(db).create(name="slow")
-    with pytest.raises(DatabaseLockedError, match="held by one-shot write of task 'no task'"):
-        await repository(db).create(name="meanwhile")
-    assert (await outcomes_of(db))[2] == 1
-    held.release_commits()
-    await until(lambda: not any("SQLite lane" in t.get_name() for t in asyncio.all_tasks()))
-    await repository(db).create(name="later")
-    assert await names_in(db) - {"slow"} == {"warm", "later"}
-    assert (await outcomes_of(db))[2] == 1
-
-
-@pytest.mark.usefixtures("ledger")
-async def test_a_refused_write_beside_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
-    db = make_db(commit_timeout_s=0.2)
-    held = Held(db)
-    await repository(db).create(name="warm")
-    async with db.session(write=True) as session:
-        await session.execute(text("SELECT 1"))
-        tasks = [create(db, "warm"), create(db, "slow")]
-        await asyncio.sleep(0)
-        held.hold_commits()
-        before = held.commits
-        await session.rollback()  # which is not held
-    refused, unknown = await asyncio.gather(*tasks, return_exceptions=True)
-    held.release_commits()
-    assert held.commits == before + 1  # they share it
-    assert isinstance(refused, DuplicateKeyError)
-    assert isinstance(unknown, CommitOutcomeUnknownError)
-    assert (await outcomes_of(db))[2] == 1
-
-
-@pytest.mark.usefixtures("ledger")
-async def test_a_cancelled_write_whose_commit_does_not_come_back(make_db: MakeDb) -> None:
-    db = make_db(commit_timeout_s=0.2)
-    held = Held(db)
-    await repository(db).create(name="warm")
-    held.hold_commits()
-    task = create(db, "slow")
-    await until(held.in_commit.is_set)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError) as cancelled:
-        await task
-    assert isinstance(cancelled.value.__cause__, CommitOutcomeUnknownError)
-    held.release_commits()
-
-
-@pytest.mark.usefixtures("ledger")
-async def test_nothing_goes_on_looking_at_the_clock(make_db: MakeDb, database_url: str) -> None:
-    db = make_db(commit_timeout_s=0.05)
-    await repository(db).create(name="warm")
-    async with locked_by_another_program(database_url):
-        task = create(db, "slow")
-        await asyncio.sleep(0.2)
-    await task
-    await asyncio.sleep(0.1)
-    loop: Any = asyncio.get_running_loop()
-    timers = [str(timer) for timer in loop._scheduled if not timer.cancelled()]  # noqa: SLF001 - no public way
-    assert not [timer for timer in timers if "WriteLane" in timer]
 
 
 async def test_dispose_ends_a_write_that_waits_for_another_program(
