@@ -132,7 +132,7 @@ async def _staging_of(session: Session) -> Staging:
     connection = await session.connection()
     pooled = await connection.get_raw_connection()
     if isinstance(pooled.dbapi_connection, HqtSQLiteConnection):
-        return SQLiteStaging(session, pooled.dbapi_connection)
+        return SQLiteStaging(session, pooled, pooled.dbapi_connection)
     if hasattr(pooled.driver_connection, "copy_to_table"):
         return PostgreSQLStaging(session)
     return PlainStaging(session)

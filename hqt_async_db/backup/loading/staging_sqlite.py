@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from sqlalchemy import Dialect
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from hqt_async_db.backup.formats.rows import Batch
     from hqt_async_db.backup.loading.binding import Binder
@@ -34,11 +35,15 @@ class SQLiteStaging:
 
     What is written there, past the session, locks nothing of the database.
     The file is in the system's directory for temporary files, unless
-    ``SQLITE_TMPDIR`` names another; it has no name, and ends with the process.
+    ``SQLITE_TMPDIR`` names another; it has no name, and ends with the
+    connection: that of a file is closed with the session.
     """
 
-    def __init__(self, session: Session, connection: HqtSQLiteConnection) -> None:
+    def __init__(
+        self, session: Session, pooled: PoolProxiedConnection, connection: HqtSQLiteConnection
+    ) -> None:
         self._session = session
+        self._pooled = pooled
         self._thread: ConnectionThread = connection.thread
         self._dialect = session.get_bind().dialect
 
@@ -58,7 +63,15 @@ class SQLiteStaging:
         await self._hop(insert.end)
 
     async def drop(self, stage: Stage) -> None:
-        """Drop the temporary table."""
+        """Drop the temporary table, or leave it to the end of the connection.
+
+        To drop a large one takes a good part of a second, for which writers
+        would wait.
+        """
+        if self._thread.file:
+            if not self._pooled.is_detached:
+                self._pooled.detach()
+            return
         name = self._dialect.identifier_preparer.format_table(stage.table)
         await self._session.execute(text(f"DROP TABLE temp.{name}"))
 
