@@ -136,7 +136,7 @@ class Staging(Protocol):
         """Set rows aside."""
 
     async def drop(self, stage: Stage) -> None:
-        """Drop the temporary table, in the transaction that moved its rows."""
+        """Let go of the temporary table, in the transaction that moved its rows."""
 
     async def discard(self, stages: Sequence[Stage]) -> None:
         """Leave nothing behind, neither of the transaction."""

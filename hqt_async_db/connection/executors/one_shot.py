@@ -17,6 +17,7 @@ from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.executors.streams import RowStream
 from hqt_async_db.connection.executors.upserts import in_order_of, in_order_of_locks, keys_of
+from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import (
     DeadlockError,
     DuplicateKeyError,
@@ -39,7 +40,7 @@ T = TypeVar("T")
 # A deadlock ends at once, unlike a lock that is waited for in vain.
 _DEADLOCK_ATTEMPTS: Final = 5
 _LONGEST_PAUSE_S: Final = 0.05
-# Of each others insert another row of the same call meanwhile.
+# Each is about another row of the call, which somebody inserted meanwhile.
 _MOST_OVERTAKINGS: Final = 10
 
 
@@ -242,16 +243,22 @@ async def _unless_overtaken(
         try:
             return await _unless_deadlocked(attempt)
         except DuplicateKeyError as error:
-            is_given = _are_given(error.columns, mapper, rows)
-            if not is_given or str(error.orig) in words or len(words) == _MOST_OVERTAKINGS:
+            is_final = str(error.orig) in words or len(words) == _MOST_OVERTAKINGS
+            if is_final or not await _are_given(error.columns, mapper, rows):
                 raise
             words.add(str(error.orig))
 
 
-def _are_given(
+async def _are_given(
     columns: Sequence[str], mapper: Mapper[Any], rows: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Tell whether the caller gave the values of all of the columns, of some there are."""
+    """Tell whether it is known which columns, and the caller gave values of all of them."""
     names = {attribute.columns[0].name: attribute.key for attribute in mapper.column_attrs}
-    keys = [names.get(column) for column in columns]
-    return bool(keys) and all(any(key in row for row in rows) for key in keys)
+    missing = {names.get(column) for column in columns}
+    if not missing:
+        return False
+    async for row in paced(rows):
+        missing -= row.keys()
+        if not missing:
+            return True
+    return False

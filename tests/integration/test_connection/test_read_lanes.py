@@ -40,6 +40,13 @@ def repository(db: DatabaseManager) -> BaseRepository[Entry]:
     return BaseRepository(db, Entry)
 
 
+async def long_read(db: DatabaseManager, held: Held, key: str) -> asyncio.Task[list[Entry]]:
+    """Begin to read, and be on it until ``key`` is released."""
+    long = asyncio.create_task(repository(db).get_many(held.criterion(key), limit=1))
+    await until(partial(contains, held.begun, key))
+    return long
+
+
 async def short_read(db: DatabaseManager, number: int) -> None:
     """Read one row, and find the right one."""
     found = await repository(db).get_one(name=f"{number % ROWS}")
@@ -53,8 +60,7 @@ async def test_a_long_read_holds_up_no_short_ones(make_db: MakeDb) -> None:
     for number in range(50):
         await short_read(db, number)
     assert held.opened == {"read": 1}  # no more while none is long
-    long = asyncio.create_task(repository(db).get_many(held.criterion("long"), limit=1))
-    await until(lambda: held.begun)
+    long = await long_read(db, held, "long")
     await asyncio.gather(*(short_read(db, number) for number in range(100)))
     assert not long.done()
     held.release("long")
@@ -75,8 +81,7 @@ async def test_reads_in_a_row_wake_the_loop_up_together(
         wakes += 1
         return wake(*arguments, **keywords)
 
-    first = asyncio.create_task(repository(db).get_many(held.criterion("first"), limit=1))
-    await until(lambda: held.begun)
+    first = await long_read(db, held, "first")
     shorts = asyncio.gather(*(short_read(db, number) for number in range(100)))
     await asyncio.sleep(0)  # they are sent
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
@@ -93,8 +98,7 @@ async def test_what_was_read_before_a_long_statement_is_there_while_that_runs(
 ) -> None:
     db = make_db(pool_size=1)
     held = Held(db)
-    first = asyncio.create_task(repository(db).get_many(held.criterion("first"), limit=1))
-    await until(lambda: held.begun)
+    first = await long_read(db, held, "first")
     short = asyncio.create_task(short_read(db, 1))
     await asyncio.sleep(0)
     long = asyncio.create_task(repository(db).get_many(held.criterion("long"), limit=1))

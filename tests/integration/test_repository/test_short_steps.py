@@ -46,8 +46,8 @@ async def longest_step_ms(work: Awaitable[Any]) -> tuple[float, float]:
     """Return the CPU time in ms of the longest turn of the loop, and of all."""
     task = asyncio.ensure_future(work)
     longest = 0.0
-    gc.collect()  # what is left would keep memory that is there already
-    gc.freeze()  # and need not be looked at again
+    gc.collect()  # new objects then take the memory of old ones
+    gc.freeze()  # what is left need not be looked at again
     gc.disable()
     try:
         started = before = time.thread_time()
