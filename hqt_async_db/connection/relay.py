@@ -19,6 +19,7 @@ class _Waiter(NamedTuple):
 
     usage: Usage
     future: asyncio.Future[PoolProxiedConnection | None]
+    until: float
 
 
 class Relay:
@@ -36,6 +37,8 @@ class Relay:
     ) -> None:
         self._drop = drop
         self._waiting: deque[_Waiter] = deque()
+        # One timer for all of them: who comes first has waited longest.
+        self._timer: asyncio.TimerHandle | None = None
 
     async def take(self, usage: Usage, timeout_s: float) -> PoolProxiedConnection | None:
         """Wait for a connection that is handed on.
@@ -48,27 +51,35 @@ class Relay:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PoolProxiedConnection | None] = loop.create_future()
-        self._waiting.append(_Waiter(usage, future))
-        timer = loop.call_later(timeout_s, _expire, future)
+        until = loop.time() + timeout_s
+        self._waiting.append(_Waiter(usage, future, until))
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._expire, loop)
         try:
             return await future
         except asyncio.CancelledError:
             if not future.cancelled() and future.exception() is None:
                 await self._drop(future.result(), usage)
             raise
-        finally:
-            timer.cancel()
 
     def give(self, pooled: PoolProxiedConnection | None) -> Usage | None:
         """Give the first who waits a connection, or None; return who that is."""
         while self._waiting:
-            usage, future = self._waiting.popleft()
-            if not future.done():  # else it was cancelled, or its time was up
-                future.set_result(pooled)
-                return usage
+            first = self._waiting.popleft()
+            if not first.future.done():  # else it was cancelled
+                first.future.set_result(pooled)
+                return first.usage
         return None
 
-
-def _expire(future: asyncio.Future[PoolProxiedConnection | None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send those away who have waited as long as they may, and look at the next in time."""
+        self._timer = None
+        now = loop.time()
+        while self._waiting:
+            first = self._waiting[0]
+            if first.until > now and not first.future.done():
+                self._timer = loop.call_at(first.until, self._expire, loop)
+                return
+            self._waiting.popleft()
+            if not first.future.done():
+                first.future.set_exception(TimeoutError())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # asyncio itself keeps only weak references to running tasks.
-_running: dict[asyncio.Task[Any], object] = {}
+_running: dict[asyncio.Future[Any], object] = {}
 
 
 def start(
@@ -27,9 +27,14 @@ def start(
         owner: On whose behalf, for :func:`drain`.
     """
     task = asyncio.create_task(work, name=name)
-    _running[task] = owner
-    task.add_done_callback(_forget)
+    note(task, owner)
     return task
+
+
+def note(work: asyncio.Future[Any], owner: object) -> None:
+    """Keep what is on its way until it is done, for :func:`drain`."""
+    _running[work] = owner
+    work.add_done_callback(_forget)
 
 
 async def wait(
@@ -63,20 +68,46 @@ async def wait(
     timer = None if timeout_s is None else loop.call_later(timeout_s, wake)
     task.add_done_callback(wake)
     try:
-        with _shield():
-            while not is_over:
-                try:
-                    await waiter
-                except asyncio.CancelledError as error:
-                    if cancelled is None and hasten is not None:
-                        hasten()
-                    cancelled = error
+        if hasten is not None:  # behind the shield it would not be called
+            try:
+                await waiter
+            except asyncio.CancelledError as first:
+                cancelled = first
+                hasten()
+        if not is_over:
+            with _shield():
+                while not is_over:
                     waiter = loop.create_future()
+                    try:
+                        await waiter
+                    except asyncio.CancelledError as further:
+                        cancelled = further
     finally:
         task.remove_done_callback(wake)
         if timer is not None:
             timer.cancel()
     return cancelled
+
+
+async def attend(
+    work: Coroutine[object, object, T],
+    *,
+    name: str,
+    owner: object = None,
+    timeout_s: float | None = None,
+    hasten: Callable[[], object] | None = None,
+) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
+    """Run ``work`` in a task of its own, and wait for it as :func:`wait` does.
+
+    Returns:
+        What became of it, not done if it was given up after ``timeout_s``; and
+        the cancellation that arrived meanwhile, or None.
+    """
+    task = start(work, name=name, owner=owner)
+    cancelled = await wait(task, timeout_s, hasten)
+    if not task.done():
+        give_up(task)
+    return task, cancelled
 
 
 async def finish(
@@ -94,15 +125,13 @@ async def finish(
         TimeoutError: The work did not end within ``timeout_s``; it is
             cancelled, and ends by itself.
     """
-    task = start(work, name=name, owner=owner)
-    cancelled = await wait(task, timeout_s)
-    if not task.done():
-        give_up(task)
+    ended, cancelled = await attend(work, name=name, owner=owner, timeout_s=timeout_s)
+    if not ended.done():
         raise cancelled or TimeoutError
     if cancelled is not None:
-        retrieve(task)
+        retrieve(ended)
         raise cancelled
-    return task.result()
+    return ended.result()
 
 
 def give_up(task: asyncio.Task[Any]) -> None:
@@ -117,20 +146,19 @@ def are_running(owner: object) -> bool:
 
 
 async def drain(owner: object) -> None:
-    """Wait for the tasks of ``owner``, whatever their result."""
-    pending = [task for task, of in _running.items() if of is owner]
-    if pending:
+    """Wait for the work of ``owner``, whatever its result."""
+    while pending := [work for work, of in _running.items() if of is owner]:
         await asyncio.wait(pending)
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    del _running[task]
+def _forget(work: asyncio.Future[Any]) -> None:
+    del _running[work]
 
 
-def retrieve(task: asyncio.Task[Any]) -> None:
-    """Take the exception out of a task that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
+def retrieve(work: asyncio.Future[Any]) -> None:
+    """Take the exception out of what nobody waits for any more."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _shield() -> contextlib.AbstractContextManager[object]:

@@ -14,7 +14,7 @@ from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import DeclarativeBase, Mapper
@@ -67,13 +67,16 @@ def validate_values(
         if field is None:
             _check_relationship(mapper, name, allowed=relationships)
             checked[name] = value
-        elif value is not None:
-            checked[name] = _coerced(field, value, dialect)
-        elif field.nullable:
-            checked[name] = None
-        elif partial or not field.filled:
-            raise _required(field)
-    if not partial:
+        elif value is None:
+            if field.nullable:
+                checked[name] = None
+            elif partial or not field.filled:
+                raise _required(field)
+        elif field.type is None or (type(value) not in _PLAIN and is_sql(value)):
+            checked[name] = value
+        else:
+            checked[name] = field.type.coerce(value, dialect)
+    if not partial and not checked.keys() >= _required_names(mapper):
         _check_complete(mapper, fields, checked)
     return checked
 
@@ -85,10 +88,9 @@ def is_sql(value: object) -> bool:
     return hasattr(value, "__clause_element__") or isinstance(value, ClauseElement)
 
 
-def _coerced(field: _Field, value: object, dialect: Dialect | None) -> object:
-    if field.type is None or is_sql(value):
-        return value
-    return field.type.coerce(value, dialect)
+def have_sql(values: Collection[object]) -> bool:
+    """Tell whether one of many values is an SQL expression."""
+    return not _PLAIN.issuperset(map(type, values)) and any(map(is_sql, values))
 
 
 def _check_relationship(mapper: Mapper[Any], name: str, *, allowed: bool) -> None:
@@ -112,14 +114,10 @@ def _required(field: _Field) -> InvalidInputError:
 def _check_complete(
     mapper: Mapper[Any], fields: Mapping[str, _Field], checked: Mapping[str, Any]
 ) -> None:
-    related: set[str] | None = None
-    for name, field in fields.items():
-        if field.nullable or field.filled or name in checked:
-            continue
-        if related is None:
-            related = _keys_of_related(mapper, checked)
-        if name not in related:
-            raise _required(field)
+    given = checked.keys() | _keys_of_related(mapper, checked)
+    for name in fields:
+        if name in _required_names(mapper) and name not in given:
+            raise _required(fields[name])
 
 
 def _keys_of_related(mapper: Mapper[Any], checked: Mapping[str, Any]) -> set[str]:
@@ -149,6 +147,13 @@ def _fields(mapper: Mapper[Any]) -> dict[str, _Field]:
             filled=len(columns) > 1 or _fills_itself(mapper, column),
         )
     return fields
+
+
+@lru_cache(maxsize=256)
+def _required_names(mapper: Mapper[Any]) -> frozenset[str]:
+    """Return the attributes that a new row must be given."""
+    fields = _fields(mapper)
+    return frozenset([name for name, of in fields.items() if not (of.nullable or of.filled)])
 
 
 def _fills_itself(mapper: Mapper[Any], column: Column[Any]) -> bool:

@@ -126,6 +126,7 @@ class AsyncpgDirect:
                 owner=self,
                 explain=write.explain,
                 hasten=hasten,
+                waits_once=True,
             )
         return answer
 
@@ -182,6 +183,7 @@ class AsyncpgDirect:
                 record=self._record,
                 owner=self,
                 explain=explain,
+                waits_once=True,
             )
         return answer
 

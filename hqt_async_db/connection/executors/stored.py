@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from inspect import getclosurevars, isfunction
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import Column, bindparam, insert, inspect, update
+from sqlalchemy import Column, bindparam, insert, update
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
@@ -19,13 +20,13 @@ from hqt_async_db.connection.executors.readers import (
 )
 from hqt_async_db.connection.translation.translate import stale_record
 from hqt_async_db.models.base import Base
-from hqt_async_db.models.validation import is_sql
+from hqt_async_db.models.validation import have_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Insert, Update
-    from sqlalchemy.orm import Mapper
+    from sqlalchemy.orm import InstanceState, Mapper
 
     from hqt_async_db.connection.executors.shortcut import RunWrite, Shortcut
 
@@ -63,6 +64,7 @@ class Stored:
         self._mapper = mapper
         self._columns = {prop.key: prop.columns[0] for prop in mapper.column_attrs}
         self._parameters = {n: f"{SETS}{c.key}" for n, c in self._columns.items()}
+        self._empty = dict.fromkeys(self._columns)
         self._table: Any = mapper.local_table
         self._keys = [mapper.get_property_by_column(key).key for key in mapper.primary_key]
         version = mapper.version_id_col
@@ -86,8 +88,9 @@ class Stored:
         self._finish = finisher(mapper)
         self._inserts: dict[frozenset[str], _Insert] = {}
         self._updates: dict[frozenset[str], Update] = {}
-        self._setters = _each_of([f"{name}.dispatch.set" for name in self._columns])
-        self._seen_setters: tuple[Any, ...] = ()
+        self._equal = {name: _equality(column.type) for name, column in self._columns.items()}
+        self._dispatchers = [getattr(mapper.class_, name).dispatch for name in self._columns]
+        self._seen_setters: list[Any] = []
         self._counts: list[Any] = []
         # How many listeners were found to be harmless.
         self._harmless = self._makers = -1
@@ -115,11 +118,12 @@ class Stored:
         Raises:
             NoWayError: It does.
         """
-        listeners = self._mapper.class_manager.dispatch
+        of_class = self._mapper.class_manager.dispatch
+        listeners = (*of_class.load, *of_class.refresh_flush)
         if (
             not self._is_plain
             or any(_EVENTS(self._mapper.dispatch))
-            or not listeners_need_no_context((*listeners.load, *listeners.refresh_flush))
+            or (listeners and not listeners_need_no_context(listeners))
         ):
             raise NoWayError
 
@@ -147,7 +151,7 @@ class Stored:
                 raise NoWayError
             instance = self._mapper.class_(**values)
             given = self._given(instance)
-        if any(map(is_sql, given.values())):
+        if have_sql(given.values()):
             raise NoWayError
         if self._version is not None:
             given[self._version] = self._next_version(None)
@@ -165,8 +169,10 @@ class Stored:
         if instance is None:
             instance = self._mapper.class_manager.new_instance()
         loaded = instance.__dict__
-        for name, column in self._columns.items():
-            loaded[name] = complete.get(column.key) if name in unfilled else given.get(name)
+        loaded.update(self._empty)
+        loaded.update(given)
+        for name in unfilled:
+            loaded[name] = complete.get(self._columns[name].key)
         for row in answer.rows:
             loaded.update(zip(returned, row, strict=True))
         self._finish(instance)
@@ -233,7 +239,8 @@ class Stored:
             StaleRecordError: The row was changed or deleted meanwhile.
             NoWayError: It takes a unit of work; nothing was run.
         """
-        changed = self._changes(instance, values)
+        state = detached.state_of(instance)
+        changed = self._changes(state, values)
         if not changed:
             return
         names = frozenset(changed)
@@ -241,40 +248,37 @@ class Stored:
         if statement is None:
             statement = self._updates[names] = self._update_of(names)
         sent = {self._parameters[name]: value for name, value in changed.items()}
-        identity = inspect(instance).identity
+        identity = state.identity or ()
         sent |= {_OLD + name: value for name, value in zip(self._keys, identity, strict=True)}
         if self._version is not None:
-            sent[_OLD + self._version] = instance.__dict__[self._version]
-        equal = self._assigned_in_vain(instance)
+            sent[_OLD + self._version] = state.dict[self._version]
+        equal = self._assigned_in_vain(state) if state.modified else {}
         answer, complete = await shortcut.write(statement, sent, joins=True)
         if not answer.rowcount:
             raise stale_record(self._table.name)
         renewed = {n: complete[key] for n, key in self._renewed.items() if n not in changed}
         detached.set_all_loaded(instance, {**equal, **changed, **renewed})
 
-    def _assigned_in_vain(self, instance: Any) -> dict[str, Any]:
+    def _assigned_in_vain(self, state: InstanceState[Any]) -> dict[str, Any]:
         """Return the columns that were assigned what they had, among those that were assigned."""
-        loaded = instance.__dict__
-        assigned = inspect(instance).committed_state.keys() & self._columns.keys()
+        loaded = state.dict
+        assigned = state.committed_state.keys() & self._columns.keys()
         return {name: loaded[name] for name in assigned if name in loaded}
 
-    def _changes(self, instance: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _changes(self, state: InstanceState[Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new values of the columns that really change."""
-        state = detached.state_of(instance)
-        pending = detached.pending_values(instance) if state.modified else {}
+        pending = detached.pending_values(state.obj()) if state.modified else {}
         merged = {**pending, **values}
         self.require_plain()
-        if not merged.keys() <= self._settable or any(map(is_sql, merged.values())):
+        if not merged.keys() <= self._settable or have_sql(merged.values()):
             raise NoWayError
         if not self._are_set_plainly():
             raise NoWayError
-        loaded = instance.__dict__
+        loaded = state.dict
         changed = {
             name: value
             for name, value in merged.items()
-            if name in pending
-            or name not in loaded
-            or not self._columns[name].type.compare_values(value, loaded[name])
+            if name in pending or name not in loaded or not self._equal[name](value, loaded[name])
         }
         if changed and self._version is not None:
             if self._version not in loaded:
@@ -284,10 +288,11 @@ class Stored:
 
     def _are_set_plainly(self) -> bool:
         """Tell whether nobody looks at, or changes, what is assigned to the columns."""
-        found = self._setters(self._mapper.class_)
+        found = [of.set for of in self._dispatchers]
         if found != self._seen_setters:  # the first listener of an attribute makes a new one
             self._seen_setters = found
-            self._counts = [of.listeners for of in found] + [of.parent_listeners for of in found]
+            lists = [listeners for of in found for listeners in (of.listeners, of.parent_listeners)]
+            self._counts = list({id(listeners): listeners for listeners in lists}.values())
             self._harmless = -1
         count = sum(map(len, self._counts))
         if count != self._harmless:
@@ -310,12 +315,13 @@ class Stored:
         return generator(version)
 
 
-def _each_of(paths: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what gets all of these attributes, as a tuple even if it is one."""
-    if len(paths) > 1:
-        return attrgetter(*paths)
-    get = attrgetter(*paths)
-    return lambda owner: (get(owner),)
+def _equality(kind: TypeEngine[Any]) -> Callable[[Any, Any], bool]:
+    """Return what tells whether two values of a type are the same, as SQLAlchemy does."""
+    inner = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+    asks_values = type(inner).compare_values is TypeEngine.compare_values and (
+        inner is kind or type(kind).compare_values is TypeDecorator.compare_values
+    )
+    return eq if asks_values else kind.compare_values
 
 
 def _origin(listener: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import exc as sa_exc
 
-from hqt_async_db.connection import tasks
+from hqt_async_db.connection import stepping, tasks
 from hqt_async_db.connection.translation.translate import translate
 from hqt_async_db.errors import CommitOutcomeUnknownError, ConnectionFailedError
 
@@ -43,8 +43,9 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
     owner: object,
     explain: Callable[[BaseException], BaseException] = translate,
     hasten: Callable[[], object] | None = None,
+    waits_once: bool = False,
 ) -> None:
-    """Commit in a task of its own, so that no cancellation can split it.
+    """Commit in a way that no cancellation can split.
 
     Args:
         send: Sends COMMIT; runs once.
@@ -55,6 +56,8 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         owner: On whose behalf, for ``tasks.drain`` and ``tasks.are_running``.
         explain: Turns what ``send`` raises into an error of ours.
         hasten: Called if the caller is cancelled, to bring the end about.
+        waits_once: Whether ``send`` waits for one answer of the driver only, and
+            so needs no task of its own.
 
     Raises:
         CommitOutcomeUnknownError: The connection broke, or the time was up,
@@ -63,11 +66,11 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         CancelledError: The caller was cancelled; the receipt tells how the
             commit ended nevertheless.
     """
-    task = tasks.start(_send(send), name="hqt_async_db commit", owner=owner)
-    cancelled = await tasks.wait(task, timeout_s, hasten)
-    if not task.done():
-        tasks.give_up(task)
-    failure = _failure_of(task, explain)
+    attend = stepping.attend if waits_once else tasks.attend
+    ended, cancelled = await attend(
+        _send(send), name="hqt_async_db commit", owner=owner, timeout_s=timeout_s, hasten=hasten
+    )
+    failure = _failure_of(ended, explain)
     unknown = isinstance(failure, CommitOutcomeUnknownError)
     outcome: Outcome = "unknown" if unknown else "rolled_back" if failure else "committed"
     record(Receipt(outcome, tables))
@@ -93,11 +96,11 @@ def log_interrupted_commit() -> None:
 
 
 def _failure_of(
-    task: asyncio.Task[None], explain: Callable[[BaseException], BaseException]
+    ended: asyncio.Future[None], explain: Callable[[BaseException], BaseException]
 ) -> BaseException | None:
-    if not task.done() or task.cancelled():
+    if not ended.done() or ended.cancelled():
         return unknown_outcome(None)
-    error = task.exception()
+    error = ended.exception()
     if error is None:
         return None
     failure = explain(error)

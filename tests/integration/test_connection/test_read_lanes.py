@@ -132,8 +132,8 @@ async def test_there_are_no_more_lanes_than_the_pool_may_have(make_db: MakeDb) -
     for key in ("a", "b"):
         get_many = repository(db).get_many(held.criterion(key), limit=1)
         longs.append(asyncio.create_task(get_many))
+        await until(partial(contains, held.begun, key))  # else the short ones may overtake it
         shorts = asyncio.gather(*(short_read(db, number) for number in range(10)))
-        await until(partial(contains, held.begun, key))
         if key == "a":
             await shorts
     await asyncio.sleep(0.05)

@@ -175,7 +175,7 @@ class ReadLanes:
         """Let other lanes have what waits behind long statements."""
         free = self._pick()
         if free in self._busy_with:
-            if len(self._waiting) < self._most:
+            if self._has_room:
                 tasks.start(self._add_quietly(), name="hqt_async_db open SQLite lane")
             return
         for lane in self._busy_with:
@@ -184,8 +184,15 @@ class ReadLanes:
                 del shots[shot]
                 self._send(shot, free)
 
+    @property
+    def _has_room(self) -> bool:
+        """Tell whether there may be one more lane."""
+        return len(self._waiting) < self._most
+
     async def _add_quietly(self) -> None:
-        """Open one more lane; where that fails, those that are there go on."""
+        """Open one more lane, if there may be one; where that fails, the others go on."""
+        if not self._has_room:  # one has been opened since
+            return
         with suppress(NoWayError, DatabaseClosedError):
             await self._maker.lane()
             self._relieve()

@@ -153,17 +153,15 @@ class Batch:
             None before and after.
         is_to_be_split: Whether it failed as a whole: nothing was committed,
             and no shot knows its fate.
-        overdue: What will look whether COMMIT takes too long.
     """
 
-    __slots__ = ("_commits_itself", "committing_since", "is_to_be_split", "overdue", "shots")
+    __slots__ = ("_commits_itself", "committing_since", "is_to_be_split", "shots")
 
     def __init__(self, shots: Sequence[WriteShot]) -> None:
         self.shots = shots
         self.committing_since: float | None = None
         self._commits_itself = len(shots) == 1 and shots[0].joins
         self.is_to_be_split = False
-        self.overdue: asyncio.TimerHandle | None = None
 
     @property
     def is_unwanted(self) -> bool:

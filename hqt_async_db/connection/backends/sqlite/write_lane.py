@@ -61,6 +61,9 @@ class WriteLane:
         self._lane: Lane | None = None
         self._pending: deque[WriteShot] = deque()
         self._batch: Batch | None = None
+        self._busy: Lane | None = None  # whose thread has the batch
+        # Looks whether a COMMIT takes too long; one for all batches, which are many.
+        self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -111,6 +114,8 @@ class WriteLane:
         if self._batch is not None:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
+        if self._timer is not None:
+            self._timer.cancel()
         await self._maker.close()
         if self._lane is not None:
             await self._lane.close()
@@ -158,9 +163,9 @@ class WriteLane:
             if lane.gate is not None:
                 lane.gate.leave()
             return
-        self._batch = batch
-        loop = asyncio.get_running_loop()
-        batch.overdue = loop.call_later(self._options.commit_timeout_s, self._look, lane, batch)
+        self._batch, self._busy = batch, lane
+        if self._timer is None:
+            self._look_in(self._options.commit_timeout_s)
         lane.thread.start(
             batch.run,
             lane.thread.connection,
@@ -172,8 +177,6 @@ class WriteLane:
 
     def _returned(self, lane: Lane, batch: Batch, error: BaseException | None) -> None:
         """Take back a batch, let the next writer in, and tell each task its fate."""
-        if batch.overdue is not None:
-            batch.overdue.cancel()
         if self._batch is batch:  # else it was given up
             self._batch = None
         if lane.gate is not None:
@@ -210,14 +213,19 @@ class WriteLane:
             if shot.claim():
                 self._answer(shot, DatabaseLockedError(str(error)) if is_late else error)
 
-    def _look(self, lane: Lane, batch: Batch) -> None:
+    def _look_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
         """Wait no longer for a COMMIT that does not come back."""
+        self._timer, batch = None, self._batch
+        if batch is None:
+            return
         since = batch.committing_since
         waited_s = 0.0 if since is None else time.monotonic() - since
         left_s = self._options.commit_timeout_s - waited_s
         if left_s > 0:
-            loop = asyncio.get_running_loop()
-            batch.overdue = loop.call_later(left_s, self._look, lane, batch)
+            self._look_in(left_s)
             return
         for shot in batch.shots:
             # What was withdrawn, or refused by its statement, is not in that COMMIT.
@@ -226,9 +234,9 @@ class WriteLane:
             self._answer(shot, unknown_outcome(error) if is_unknown else error)
             shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
-        if self._lane is lane:
+        if self._lane is not None and self._lane is self._busy:
+            tasks.start(self._lane.close(), name="hqt_async_db close SQLite lane")
             self._lane = None
-            tasks.start(lane.close(), name="hqt_async_db close SQLite lane")
         # The turn is not over before the thread is; who waits for it is told so.
         self._go_on()
 
