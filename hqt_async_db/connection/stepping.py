@@ -34,7 +34,10 @@ async def attend(
         name: Name of that task.
         owner: As there.
         timeout_s: As there, for each of the two parts.
-        hasten: As there.
+        hasten: As there, for each of them.
+
+    Returns:
+        As there; what was given up may be cancelled by then.
     """
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     awaited, cancelled = _go_on(work, outcome), None

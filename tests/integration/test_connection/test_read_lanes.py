@@ -8,7 +8,7 @@ import secrets
 import time
 from functools import partial
 from operator import contains
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from sqlalchemy import insert
@@ -196,6 +196,19 @@ async def test_the_time_limit_is_about_running_and_not_about_waiting(make_db: Ma
     with pytest.raises(DeadlineExceededError):
         await running
     await asyncio.gather(*shorts)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_who_asked_for_a_lane_gets_the_one_that_was_opened_just_then(
+    make_db: MakeDb,
+) -> None:
+    db = make_db(pool_size=2)
+    held = Held(db)
+    await short_read(db, 0)
+    lanes = cast("Any", db.shortcut())._direct._reads  # noqa: SLF001 - the race is inside
+    for _ in range(3):
+        await lanes._add_quietly()  # noqa: SLF001 - as above
+    assert held.opened == {"read": 2}
 
 
 @pytest.mark.usefixtures("filled")
