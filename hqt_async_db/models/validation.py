@@ -14,7 +14,7 @@ from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types import ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import DeclarativeBase, Mapper
@@ -90,7 +90,12 @@ def is_sql(value: object) -> bool:
 
 def have_sql(values: Collection[object]) -> bool:
     """Tell whether one of many values is an SQL expression."""
-    return not _PLAIN.issuperset(map(type, values)) and any(map(is_sql, values))
+    return not are_plain(map(type, values)) and any(map(is_sql, values))
+
+
+def are_plain(kinds: Iterable[type[Any]]) -> bool:
+    """Tell whether all are classes of plain values, as nearly all values are."""
+    return _PLAIN.issuperset(kinds)
 
 
 def _check_relationship(mapper: Mapper[Any], name: str, *, allowed: bool) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Column, bindparam, insert
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.pacing import in_pieces
 from hqt_async_db.models.types import ColumnType, utc_now
-from hqt_async_db.models.validation import is_sql
+from hqt_async_db.models.validation import are_plain, is_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +99,7 @@ class _Column:
     def bind(self, values: list[Any]) -> list[Any]:
         """Return the values for the driver; None takes the column's default."""
         kinds = set(map(type, values))
-        if any(map(is_sql, kinds)):
+        if not are_plain(kinds) and any(map(is_sql, kinds)):
             raise NoWayError
         if type(None) in kinds:
             return self._bind_with_nulls(values)
@@ -113,11 +113,13 @@ class _Column:
         if self._default is None and not self.column.nullable:
             raise NoWayError
         present = [value for value in values if value is not None]
-        bound = iter(self.bind(present) if present else ())
-        missing = iter(
-            [None] * len(values) if self._default is None else self.fill(len(values) - len(present))
-        )
-        return [next(missing) if value is None else next(bound) for value in values]
+        bound = self.bind(present) if present else present
+        if self._default is None and bound is present:  # they go to the driver as they are
+            return values
+        missing = len(values) - len(present)
+        filled = iter([None] * missing if self._default is None else self.fill(missing))
+        each = iter(bound)
+        return [next(filled) if value is None else next(each) for value in values]
 
     def fill(self, count: int) -> list[Any]:
         """Return the column's default, for so many rows."""

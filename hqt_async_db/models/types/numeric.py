@@ -73,7 +73,8 @@ class Double(ColumnType[float]):
     def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
         """Take floats as they are, if all are finite and none is a zero."""
         del dialect
-        is_plain = type(values[0]) is float and all(map(isfinite, values)) and 0.0 not in values
+        # One that is not finite makes the sum so; where many large ones do, each is asked.
+        is_plain = type(values[0]) is float and isfinite(sum(values)) and 0.0 not in values
         return values if is_plain else None
 
     def literal_processor(self, dialect: Dialect) -> Processor:

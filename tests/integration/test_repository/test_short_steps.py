@@ -112,6 +112,18 @@ async def test_many_rows_are_done_in_steps(db: DatabaseManager) -> None:
     assert too_long == {}
 
 
+@pytest.mark.backends("postgresql")
+async def test_what_a_driver_encodes_by_the_half_megabyte_is_encoded_in_steps(
+    db: DatabaseManager,
+) -> None:
+    await db.warm_up()
+    backtest = await add_backtest(db, await add_strategy(db, await add_user(db)))
+    rows = [trade_row(backtest, number, 1.0) for number in range(5 * ROWS)]
+    trades = TradeRepository(db)
+    longest = [(await longest_step_ms(trades.create_many(rows)))[0] for _ in range(ATTEMPTS)]
+    assert min(longest) < SHORT_MS
+
+
 async def test_a_thousand_relatives_are_loaded_in_steps(db: DatabaseManager) -> None:
     await db.warm_up()
     strategy = await add_strategy(db, await add_user(db))
