@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913 - every option by its name
     ] = 1_000_000,
     backend: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
     operation: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
-    profile: Annotated[bool, typer.Option(help="Attach profiles of our calls.")] = False,
+    profile: Annotated[bool, typer.Option(help="Attach profiles of all our calls.")] = False,
     out: Annotated[Path, typer.Option(help="Where JSON and HTML go.")] = Path("build/benchmarks"),
 ) -> None:
     """Run suites; print tables; write JSON and one HTML file."""

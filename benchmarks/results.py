@@ -81,6 +81,7 @@ class Verdict:
         basis: Where the target comes from.
         passed: Whether it is reached.
         unit: Of value and target; ``times`` for a ratio.
+        why: What the time of a case that falls short goes into, if that was looked at.
     """
 
     what: str
@@ -89,6 +90,7 @@ class Verdict:
     basis: str
     passed: bool
     unit: str = "times"
+    why: str = ""
 
 
 @dataclass(slots=True)

@@ -29,6 +29,9 @@ def print_result(console: Console, title: str, result: SuiteResult) -> None:
         console.print(_plain(title, found))
     if result.verdicts:
         console.print(_verdicts(result.verdicts))
+    for verdict in result.verdicts:
+        if verdict.why and not verdict.passed:
+            console.print(f"{verdict.what}: {verdict.why}", style="dim")
     for note in result.notes:
         if "did not take part" in note:
             console.print(f"[yellow]{note}[/yellow]")

@@ -102,10 +102,13 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
             ("n", quantity(verdict.value, verdict.unit)),
             ("n", quantity(verdict.target, verdict.unit)),
             ("", verdict.basis),
+            ("", "" if verdict.passed else verdict.why),
         ]
         for verdict in sorted(verdicts, key=lambda verdict: verdict.passed)
     ]
-    return "<h3>What was aimed at</h3>" + _table(("", "case", "measured", "aim", "basis"), rows)
+    return "<h3>What was aimed at</h3>" + _table(
+        ("", "case", "measured", "aim", "basis", "why"), rows
+    )
 
 
 def _measurements(measurements: Sequence[Measurement]) -> str:

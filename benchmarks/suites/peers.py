@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import environment
 from benchmarks.interleaving import compare
 from benchmarks.peers import load_peers
 from benchmarks.peers.peer import OPERATIONS, OURS
-from benchmarks.profiling import Profile
+from benchmarks.profiling import Profile, is_possible
 from benchmarks.report.peer_charts import draw_peers
 from benchmarks.suite import Suite
 from benchmarks.table import make_rows
@@ -20,7 +21,7 @@ from benchmarks.workloads import Seat, Sizes
 
 if TYPE_CHECKING:
     from benchmarks.peers.peer import Peer
-    from benchmarks.results import SuiteResult
+    from benchmarks.results import SuiteResult, Verdict
     from benchmarks.suite import Bench
 
 _CONCURRENCY: Final = (1, 32)
@@ -36,7 +37,6 @@ async def run(bench: Bench, result: SuiteResult) -> None:
     for backend in bench.backends(result, *_BACKENDS):
         here = [peer for peer in peers if backend in peer.backends]
         await _run_backend(bench, result, backend, here)
-    result.verdicts += judge_peers(result.measurements)
     result.notes += [
         f"{peer.name} ({peer.kind}; {environment.version_of(peer.packages)}): {peer.how}."
         for peer in peers
@@ -56,13 +56,26 @@ async def _run_backend(
             for operation in OPERATIONS:
                 if bench.settings.wants(backend, operation):
                     bench.say(f"{backend}: {operation}, {concurrency} at once")
-                    result.measurements += await compare(
-                        bench.settings,
-                        {s.peer.name: s for s in seats if operation in s.peer.operations},
-                        operation,
-                        concurrency,
-                    )
-                    await _profile(bench, result, seats, operation, concurrency)
+                    await _measure(bench, result, seats, operation, concurrency)
+
+
+async def _measure(
+    bench: Bench, result: SuiteResult, seats: list[Seat], operation: str, concurrency: int
+) -> None:
+    """Compare, judge, and look at what the time goes into where ours falls short."""
+    here = {seat.peer.name: seat for seat in seats if operation in seat.peer.operations}
+    measurements = await compare(bench.settings, here, operation, concurrency)
+    result.measurements += measurements
+    for verdict in judge_peers(measurements):
+        falls_short = not verdict.passed and not bench.settings.quick and is_possible()
+        if falls_short or bench.settings.profile:
+            (ours,) = [seat for seat in seats if seat.peer.kind == OURS]
+            profile = Profile()
+            await ours.round(operation, concurrency * 20, concurrency, around=profile)
+            result.profiles[verdict.what] = profile.text
+            result.verdicts.append(replace(verdict, why=profile.shares))
+        else:
+            result.verdicts.append(verdict)
 
 
 async def _take_seat(
@@ -81,19 +94,6 @@ async def _take_seat(
     seat = Seat(peer, witness, sizes, random.Random(bench.settings.seed))
     await seat.require_durability()
     return seat
-
-
-async def _profile(
-    bench: Bench, result: SuiteResult, seats: list[Seat], operation: str, concurrency: int
-) -> None:
-    if not bench.settings.profile:
-        return
-    for seat in seats:
-        if seat.peer.kind == OURS:
-            profile = Profile()
-            await seat.round(operation, concurrency * 20, concurrency, around=profile)
-            title = f"{seat.peer.database.backend}, {operation}, {concurrency} at once"
-            result.profiles[title] = profile.text
 
 
 SUITE: Final = Suite(

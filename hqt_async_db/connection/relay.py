@@ -43,6 +43,10 @@ class Relay:
     async def take(self, usage: Usage, timeout_s: float) -> PoolProxiedConnection | None:
         """Wait for a connection that is handed on.
 
+        Args:
+            usage: Who waits.
+            timeout_s: How long at most; the same for all.
+
         Returns:
             It, or None for who is to ask the pool.
 

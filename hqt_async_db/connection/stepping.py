@@ -6,6 +6,7 @@ To run a short statement in a task of its own costs as much as the statement.
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
 
 T = TypeVar("T")
 
@@ -25,39 +27,53 @@ async def attend(
     timeout_s: float | None = None,
     hasten: Callable[[], object] | None = None,
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
-    """Do as :func:`tasks.attend`, but in the running task if ``work`` waits only once.
+    """Do as :func:`tasks.attend`, but in the running task as long as ``work`` waits only once.
 
-    What more it does after that, it does in a task of its own.
+    What more it does after that, it does in a task of its own. A loop that
+    ends waits for the first part, as every task does that waits here; it
+    cancels the second.
 
     Args:
-        work: Must not ask for the running task before it has waited.
-        name: Name of that task.
+        work: Nothing that belongs to a task, such as ``asyncio.timeout``, may
+            last in it from before its first wait until after that.
+        name: Name of the task.
         owner: As there.
-        timeout_s: As there, for each of the two parts.
-        hasten: As there, for each of them.
+        timeout_s: As there, for all of it.
+        hasten: As there, for each of the two parts.
 
     Returns:
         As there; what was given up may be cancelled by then.
     """
-    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    awaited, cancelled = _go_on(work, outcome), None
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+    context = copy_context()  # what ``work`` sets there is its own, as in a task
+    awaited, cancelled = context.run(_go_on, work, outcome), None
     if isinstance(awaited, asyncio.Future):
         # As a task does that steps; but the running one waits for a future of its own.
         awaited._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's own protocol
+        ends_at = None if timeout_s is None else loop.time() + timeout_s
         tasks.note(outcome, owner)
-        cancelled = await tasks.wait(awaited, timeout_s, hasten)
+        try:
+            cancelled = await tasks.wait(awaited, timeout_s, hasten)
+        except BaseException:  # the program ends, or ``hasten`` failed
+            outcome.cancel()
+            raise
         if awaited.done():
-            awaited = _go_on(work, outcome)
+            awaited = context.run(_go_on, work, outcome)
         else:
             awaited.cancel()  # which tells the driver, and ``work`` in its task
-            hasten, timeout_s = None, 0
+        timeout_s = None if ends_at is None else max(0.0, ends_at - loop.time())
     if outcome.done():
         return outcome, cancelled
-    rest = tasks.attend(
-        _rest(work, awaited), name=name, owner=owner, timeout_s=timeout_s, hasten=hasten
+    outcome.cancel()  # nobody has it; from here on there is a task
+    ended, further = await tasks.attend(
+        _rest(work, awaited),
+        name=name,
+        owner=owner,
+        timeout_s=timeout_s,
+        hasten=hasten,
+        context=context,
     )
-    outcome.cancel()  # which nobody needs: there will be a task
-    ended, further = await rest
     return ended, further or cancelled
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextvars import Context
 
 T = TypeVar("T")
 
@@ -17,7 +18,11 @@ _running: dict[asyncio.Future[Any], object] = {}
 
 
 def start(
-    work: Coroutine[object, object, T], *, name: str, owner: object = None
+    work: Coroutine[object, object, T],
+    *,
+    name: str,
+    owner: object = None,
+    context: Context | None = None,
 ) -> asyncio.Task[T]:
     """Run ``work`` in a task that nothing else references or cancels.
 
@@ -25,8 +30,9 @@ def start(
         work: What to run.
         name: Name of the task, for whoever looks at the loop.
         owner: On whose behalf, for :func:`drain`.
+        context: Where it runs, None for a copy of the caller's.
     """
-    task = asyncio.create_task(work, name=name)
+    task = asyncio.create_task(work, name=name, context=context)
     note(task, owner)
     return task
 
@@ -96,14 +102,15 @@ async def attend(
     owner: object = None,
     timeout_s: float | None = None,
     hasten: Callable[[], object] | None = None,
+    context: Context | None = None,
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
-    """Run ``work`` in a task of its own, and wait for it as :func:`wait` does.
+    """Run ``work`` in a task of its own, as :func:`start`, and wait for it as :func:`wait` does.
 
     Returns:
         What became of it, not done if it was given up after ``timeout_s``; and
         the cancellation that arrived meanwhile, or None.
     """
-    task = start(work, name=name, owner=owner)
+    task = start(work, name=name, owner=owner, context=context)
     cancelled = await wait(task, timeout_s, hasten)
     if not task.done():
         give_up(task)

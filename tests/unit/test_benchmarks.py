@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import re
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from benchmarks import cli, comparing, suites
 from benchmarks.errors import BenchmarkError, WrongWorkError
 from benchmarks.measuring import calls_for, percentiles, rotated
 from benchmarks.peers.peer import BARE, BULK, GET, MAPPER, ORM, OURS, ROWS, UPDATE
+from benchmarks.profiling import Profile
 from benchmarks.report import page
 from benchmarks.results import Measurement, Run, SuiteResult, read_json, write_json
 from benchmarks.suite import discover
@@ -130,6 +134,18 @@ class TestTable:
             for size in (1000, 2500):
                 witness.grow(size, random.Random(1))
                 assert witness.count() == witness.last_id() == size
+
+
+class TestProfiles:
+    async def test_the_shares_tell_waiting_from_working(self) -> None:
+        with Profile() as profile:
+            await asyncio.sleep(0.1)
+            until = time.perf_counter() + 0.05
+            while time.perf_counter() < until:
+                json.dumps([1] * 1000)
+        shares = dict(part.split(" ", 1)[::-1] for part in profile.shares.split(", "))
+        assert 50 < int(shares["waiting for the database"].rstrip("%")) < 80
+        assert "sleep" in profile.text
 
 
 class TestVerdicts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -48,6 +49,7 @@ def driver() -> Driver:
     return Driver()
 
 
+_variable = ContextVar("_variable", default="outside")
 Attending = tuple["asyncio.Future[str]", "asyncio.CancelledError | None"]
 
 
@@ -192,11 +194,58 @@ async def test_draining_waits_for_it(driver: Driver, times: int) -> None:
 
 
 async def test_the_end_of_the_program_is_no_outcome(driver: Driver) -> None:
+    """Nor does anybody wait for it."""
+
     async def work() -> None:
+        await driver.ask()
         raise SystemExit
 
     owner = object()
+    attending = stepping.attend(work(), name="work", owner=owner)
     with pytest.raises(SystemExit):
-        await stepping.attend(work(), name="work", owner=owner)
+        attending.send(None)
+        driver.asked[0].set_result("answer")
+        attending.throw(SystemExit)
+    await asyncio.wait_for(tasks.drain(owner), 1)
     assert not tasks.are_running(owner)
-    assert not driver.asked
+
+
+async def test_nobody_waits_for_what_cannot_be_hastened(driver: Driver) -> None:
+    def fail() -> None:
+        msg = "cannot"
+        raise LookupError(msg)
+
+    owner = object()
+    attend = stepping.attend(driver.ask(), name="work", owner=owner, hasten=fail)
+    task = asyncio.create_task(attend)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(LookupError, match="cannot"):
+        await task
+    await asyncio.wait_for(tasks.drain(owner), 1)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_it_sets_in_its_context_is_its_own(driver: Driver, times: int) -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        token = _variable.set("inside")
+        await driver.ask(times)
+        seen.append(_variable.get())
+        _variable.reset(token)
+
+    task = await attending(work())
+    for number in range(times):
+        driver.asked[number].set_result("answer")
+        for _ in range(3):
+            await asyncio.sleep(0)
+    outcome, _ = await task
+    assert outcome.exception() is None
+    assert seen == ["inside"]
+    await stepping.attend(work_that_sets(), name="work")
+    assert _variable.get() == "outside"
+
+
+async def work_that_sets() -> None:
+    _variable.set("left behind")

@@ -126,7 +126,7 @@ class AsyncpgDirect:
                 owner=self,
                 explain=write.explain,
                 hasten=hasten,
-                waits_once=True,
+                in_place=True,
             )
         return answer
 
@@ -183,7 +183,7 @@ class AsyncpgDirect:
                 record=self._record,
                 owner=self,
                 explain=explain,
-                waits_once=True,
+                in_place=True,
             )
         return answer
 

@@ -88,8 +88,9 @@ class Stored:
         self._finish = finisher(mapper)
         self._inserts: dict[frozenset[str], _Insert] = {}
         self._updates: dict[frozenset[str], Update] = {}
-        self._equal = {name: _equality(column.type) for name, column in self._columns.items()}
-        self._dispatchers = [getattr(mapper.class_, name).dispatch for name in self._columns]
+        plain = self._columns if self._is_plain else {}
+        self._equal = {name: _equality(column.type) for name, column in plain.items()}
+        self._dispatchers = [getattr(mapper.class_, name).dispatch for name in plain]
         self._seen_setters: list[Any] = []
         self._counts: list[Any] = []
         # How many listeners were found to be harmless.

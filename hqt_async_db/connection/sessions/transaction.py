@@ -43,7 +43,7 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
     owner: object,
     explain: Callable[[BaseException], BaseException] = translate,
     hasten: Callable[[], object] | None = None,
-    waits_once: bool = False,
+    in_place: bool = False,
 ) -> None:
     """Commit in a way that no cancellation can split.
 
@@ -56,8 +56,8 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         owner: On whose behalf, for ``tasks.drain`` and ``tasks.are_running``.
         explain: Turns what ``send`` raises into an error of ours.
         hasten: Called if the caller is cancelled, to bring the end about.
-        waits_once: Whether ``send`` waits for one answer of the driver only, and
-            so needs no task of its own.
+        in_place: Whether ``send`` waits as a rule for one answer of the driver
+            only, and so needs no task of its own; see ``stepping.attend``.
 
     Raises:
         CommitOutcomeUnknownError: The connection broke, or the time was up,
@@ -66,7 +66,7 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         CancelledError: The caller was cancelled; the receipt tells how the
             commit ended nevertheless.
     """
-    attend = stepping.attend if waits_once else tasks.attend
+    attend = stepping.attend if in_place else tasks.attend
     ended, cancelled = await attend(
         _send(send), name="hqt_async_db commit", owner=owner, timeout_s=timeout_s, hasten=hasten
     )

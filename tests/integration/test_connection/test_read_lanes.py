@@ -199,7 +199,7 @@ async def test_the_time_limit_is_about_running_and_not_about_waiting(make_db: Ma
 
 
 @pytest.mark.usefixtures("filled")
-async def test_who_asked_for_a_lane_gets_the_one_that_was_opened_just_then(
+async def test_no_lane_is_opened_for_whoever_asks_when_there_are_enough_by_then(
     make_db: MakeDb,
 ) -> None:
     db = make_db(pool_size=2)

@@ -131,6 +131,28 @@ async def test_no_call_waits_longer_than_the_pool_lets_it(db: DatabaseManager) -
     await asyncio.gather(*holders)
 
 
+async def test_each_call_that_waits_has_its_own_time(db: DatabaseManager) -> None:
+    """One timer looks after all of them, also after those for which it was set."""
+    async with db.session() as session:
+        await session.execute(text("SELECT 1"))
+        first = create(db, "first")
+        await asyncio.sleep(0.1)
+    assert (await first).name == "first"
+    waited: list[float] = []
+
+    async def wait(after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        began = time.monotonic()
+        with pytest.raises(PoolTimeoutError):
+            await repository(db).create(name="late")
+        waited.append(time.monotonic() - began)
+
+    async with db.session() as session:
+        await session.execute(text("SELECT 1"))
+        await asyncio.gather(*(wait(0.15 * number) for number in range(3)))
+    assert all(0.45 < each < 0.65 for each in waited)
+
+
 async def test_cancelled_with_the_connection_in_its_hands(db: DatabaseManager) -> None:
     pool: Any = db._engines.by_role[Role.WRITE].pool  # noqa: SLF001 - no public way
     gives = pool._relay.give  # noqa: SLF001 - as above

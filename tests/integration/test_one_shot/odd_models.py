@@ -16,6 +16,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     func,
+    literal_column,
     select,
     text,
 )
@@ -65,6 +66,23 @@ class Dog(Animal):
     id: Mapped[int] = mapped_column(ForeignKey("animals.id"), primary_key=True)
     tricks: Mapped[int] = mapped_column(default=0)
     __mapper_args__: Any = {"polymorphic_identity": "dog"}  # noqa: RUF012 - as above
+
+
+class Graded(Named):
+    """Its class is worked out by the database."""
+
+    __tablename__ = "graded"
+    points: Mapped[int] = mapped_column(default=0)
+    __mapper_args__: Any = {  # noqa: RUF012 - as above
+        "polymorphic_on": literal_column("CASE WHEN points > 9 THEN 'good' ELSE 'any' END"),
+        "polymorphic_identity": "any",
+    }
+
+
+class Good(Graded):
+    """Has many points."""
+
+    __mapper_args__: Any = {"polymorphic_identity": "good"}  # noqa: RUF012 - as above
 
 
 class Parent(Named):

@@ -18,6 +18,8 @@ from tests.integration.test_one_shot.odd_models import (
     Derived,
     Document,
     Dog,
+    Good,
+    Graded,
     Lazy,
     Made,
     Numbered,
@@ -60,6 +62,15 @@ async def test_inheritance(bind: Bind) -> None:
     assert [row.name for row in await dogs.rows("name")] == ["Max"]
     assert await cats.delete_many(Cat.id > 0) == 1
     assert await animals.count() == 1
+
+
+async def test_classes_that_the_database_works_out(bind: Bind) -> None:
+    graded = BaseRepository(bind, Graded)
+    low = await graded.create(name="low")
+    await graded.create_many([{"name": "high", "points": 10}])
+    await graded.update(low, points=1)
+    found = await graded.get_many(order_by="name")
+    assert [(type(each), each.points) for each in found] == [(Good, 10), (Graded, 1)]
 
 
 async def test_relationships_that_load_by_themselves_and_counts(bind: Bind) -> None:

@@ -61,7 +61,7 @@ class WriteLane:
         self._lane: Lane | None = None
         self._pending: deque[WriteShot] = deque()
         self._batch: Batch | None = None
-        self._busy: Lane | None = None  # whose thread has the batch
+        self._batch_lane: Lane | None = None
         # Looks whether a COMMIT takes too long; one for all batches, which are many.
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Task[None] | None = None
@@ -163,7 +163,7 @@ class WriteLane:
             if lane.gate is not None:
                 lane.gate.leave()
             return
-        self._batch, self._busy = batch, lane
+        self._batch, self._batch_lane = batch, lane
         if self._timer is None:
             self._look_in(self._options.commit_timeout_s)
         lane.thread.start(
@@ -234,7 +234,7 @@ class WriteLane:
             self._answer(shot, unknown_outcome(error) if is_unknown else error)
             shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
-        if self._lane is not None and self._lane is self._busy:
+        if self._lane is not None and self._lane is self._batch_lane:
             tasks.start(self._lane.close(), name="hqt_async_db close SQLite lane")
             self._lane = None
         # The turn is not over before the thread is; who waits for it is told so.
