@@ -106,9 +106,8 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
         ]
         for verdict in sorted(verdicts, key=lambda verdict: verdict.passed)
     ]
-    return "<h3>What was aimed at</h3>" + _table(
-        ("", "case", "measured", "aim", "basis", "why"), rows
-    )
+    head = ("", "case", "measured", "aim", "basis", "why")
+    return f"<h3>What was aimed at</h3>{_table(head, rows)}"
 
 
 def _measurements(measurements: Sequence[Measurement]) -> str:

@@ -21,7 +21,7 @@ from benchmarks.workloads import Seat, Sizes
 
 if TYPE_CHECKING:
     from benchmarks.peers.peer import Peer
-    from benchmarks.results import SuiteResult, Verdict
+    from benchmarks.results import SuiteResult
     from benchmarks.suite import Bench
 
 _CONCURRENCY: Final = (1, 32)

@@ -14,7 +14,6 @@ from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from contextvars import Context
 
 T = TypeVar("T")
 

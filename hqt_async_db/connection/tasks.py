@@ -95,7 +95,7 @@ async def wait(
     return cancelled
 
 
-async def attend(
+async def attend(  # noqa: PLR0913 - what start and wait take
     work: Coroutine[object, object, T],
     *,
     name: str,

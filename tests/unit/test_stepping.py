@@ -195,16 +195,11 @@ async def test_draining_waits_for_it(driver: Driver, times: int) -> None:
 
 async def test_the_end_of_the_program_is_no_outcome(driver: Driver) -> None:
     """Nor does anybody wait for it."""
-
-    async def work() -> None:
-        await driver.ask()
-        raise SystemExit
-
     owner = object()
-    attending = stepping.attend(work(), name="work", owner=owner)
+    attending = stepping.attend(driver.ask(), name="work", owner=owner)
+    attending.send(None)
+    assert tasks.are_running(owner)
     with pytest.raises(SystemExit):
-        attending.send(None)
-        driver.asked[0].set_result("answer")
         attending.throw(SystemExit)
     await asyncio.wait_for(tasks.drain(owner), 1)
     assert not tasks.are_running(owner)

@@ -42,10 +42,12 @@ def twin_of(instance: Any) -> Any:
 def pending_values(instance: Any) -> dict[str, Any]:
     """Return the column values that were assigned since the last load."""
     state = inspect(instance)
+    attributes = state.attrs
     return {
-        attribute.key: instance.__dict__.get(attribute.key)
-        for attribute in state.mapper.column_attrs
-        if state.attrs[attribute.key].history.has_changes()
+        column.key: instance.__dict__.get(column.key)
+        for column in state.mapper.column_attrs
+        # What SQLAlchemy computes for itself is no attribute.
+        if column.key in attributes and attributes[column.key].history.has_changes()
     }
 
 

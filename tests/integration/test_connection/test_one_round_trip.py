@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -87,37 +86,6 @@ async def test_a_cancelled_write_that_waits_for_a_lock_ends_at_once(
     assert (await repository(ledger).get_one(name="locked")).amount == 0
     assert (await db.health())["rollbacks"] == 1
     assert entry.amount == 0
-
-
-async def test_a_loop_that_ends_waits_for_a_write_that_was_sent(
-    ledger: DatabaseManager, database_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What became of it is known, and the server is told to be quick."""
-    await repository(ledger).create(name="locked")
-
-    async def main() -> None:
-        db = DatabaseManager(database_url)
-        entry = await repository(db).get_one(name="locked")
-        await repository(db).update(entry, amount=1)  # so that the statement is prepared
-        held.set()
-        while not locked.is_set():
-            await asyncio.sleep(0.005)
-        write = asyncio.create_task(change(db, entry, 7))
-        managers.append((db, write))
-        while not await waiting_for_locks(db):
-            await asyncio.sleep(0.005)
-
-    held, locked, managers = threading.Event(), threading.Event(), list[Any]()
-    running = asyncio.create_task(asyncio.to_thread(asyncio.run, main()))
-    while not held.is_set():
-        await asyncio.sleep(0.005)
-    async with locked_row(ledger, "locked"):
-        locked.set()
-        await asyncio.wait_for(running, 5)
-    ((db, write),) = managers
-    assert write.cancelled()
-    assert (await repository(ledger).get_one(name="locked")).amount == 1
-    assert not [record for record in caplog.records if "unknown" in record.message]
 
 
 async def _backend_pid(db: DatabaseManager) -> int:
