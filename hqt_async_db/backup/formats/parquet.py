@@ -47,7 +47,8 @@ class ParquetFile:
 
         self._schema = pa.schema([(column.name, _arrow_type(column)) for column in columns])
         self._out = _Out()
-        self._writer = parquet.ParquetWriter(self._out, self._schema)
+        self._pool = _memory_pool()
+        self._writer = parquet.ParquetWriter(self._out, self._schema, memory_pool=self._pool)
         self._blocks: list[bytes] = []
         self._size = 0
 
@@ -70,7 +71,7 @@ class ParquetFile:
         lines = b"".join(self._blocks)
         self._blocks.clear()
         self._size = 0
-        self._writer.write_table(_table(lines, self._schema))
+        self._writer.write_table(_table(lines, self._schema, self._pool))
 
 
 class _Out(io.RawIOBase):
@@ -97,7 +98,16 @@ class _Out(io.RawIOBase):
         return taken
 
 
-def _table(lines: bytes, schema: Any) -> Any:
+def _memory_pool() -> Any:
+    """Return what gives freed memory back: Arrow's default keeps it for each thread."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    if "jemalloc" in pa.supported_memory_backends():  # as on Linux
+        return pa.jemalloc_memory_pool()
+    return pa.default_memory_pool()
+
+
+def _table(lines: bytes, schema: Any, pool: Any) -> Any:
     """Return the rows of CSV lines; NULL is nothing, the empty text is quoted."""
     import pyarrow as pa  # noqa: PLC0415 - an extra
     from pyarrow import csv  # noqa: PLC0415 - an extra
@@ -118,6 +128,7 @@ def _table(lines: bytes, schema: Any) -> Any:
             quoted_strings_can_be_null=False,
             timestamp_parsers=[csv.ISO8601],
         ),
+        memory_pool=pool,
     )
 
 
