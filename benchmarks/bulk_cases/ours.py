@@ -51,10 +51,12 @@ class Watched:
     Attributes:
         idle_ms: The longest stall of an idle loop, in the same time.
         busy_ms: The longest stall while the work was done.
+        busy_cpu_ms: The most that its thread worked between two ticks then.
     """
 
     idle_ms: float
     busy_ms: float
+    busy_cpu_ms: float
 
 
 def do(work: Work) -> float:
@@ -91,7 +93,8 @@ async def _watch(work: Work) -> Watched:
             await asyncio.sleep(seconds)
         async with StallMonitor() as busy:
             await call()
-    return Watched(idle.report().max_stall_ms, busy.report().max_stall_ms)
+    report = busy.report()
+    return Watched(idle.report().max_stall_ms, report.max_stall_ms, report.max_cpu_ms)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import statistics
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -159,7 +160,12 @@ def _measure_stalls(backend: str, case: Case, site: Site, result: SuiteResult) -
     what = f"{backend}, {case.operation}: longest stall of the loop"
     aim = found.idle_ms + STALL_MAY_GROW_MS
     basis = f"at most {STALL_MAY_GROW_MS:.0f} ms above an idle loop's"
-    result.verdicts.append(judge(what, found.busy_ms, aim, basis, at_least=False, unit="ms"))
+    verdict = judge(what, found.busy_ms, aim, basis, at_least=False, unit="ms")
+    why = (
+        f"its thread worked {found.busy_cpu_ms:.1f} ms at a stretch at most; what is more it "
+        "waited for a processor, or for the GIL"
+    )
+    result.verdicts.append(replace(verdict, why=why))
 
 
 def _work(operation: str, site: Site, *, is_small: bool = False) -> Work:
