@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from benchmarks.processes import Lend
+
 EXPORT_AT_MOST: Final = 1.5
 IMPORT_AT_MOST: Final = 2.0
 PARQUET_AT_MOST: Final = 2.0
@@ -31,6 +33,7 @@ class Site:
         rows: Trades in the first.
         small_rows: Trades in the second.
         directory: Takes what is written.
+        lend: Lends a process for our work.
     """
 
     url: str
@@ -39,6 +42,7 @@ class Site:
     rows: int
     small_rows: int
     directory: Path
+    lend: Lend
 
     def source_csv(self, rows: int) -> str:
         """Return the file with so many trades that imports read."""

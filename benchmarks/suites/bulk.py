@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +28,7 @@ from benchmarks.bulk_cases.ours import (
 )
 from benchmarks.bulk_cases.trades import fill
 from benchmarks.measuring import rotated
+from benchmarks.processes import processes
 from benchmarks.results import Measurement
 from benchmarks.suite import Suite
 from benchmarks.table import TABLE
@@ -37,9 +36,8 @@ from benchmarks.verdicts import judge
 from benchmarks.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from benchmarks.bulk_cases.cases import Case
+    from benchmarks.processes import Lend
     from benchmarks.results import SuiteResult
     from benchmarks.suite import Bench
 
@@ -58,17 +56,20 @@ async def run(bench: Bench, result: SuiteResult) -> None:
     """Measure each case on a database with very many trades."""
     for backend in bench.backends(result, *CASES):
         with ExitStack() as closing:
+            lend = closing.enter_context(processes(is_shared=bench.settings.quick))
             cases = [
                 case for case in CASES[backend] if bench.settings.wants(backend, case.operation)
             ]
-            site = await _site(bench, backend, closing, cases)
+            site = await _site(bench, backend, closing, cases, lend)
             for case in cases:
                 bench.say(f"{backend}: {case.operation}")
                 _measure(bench, backend, case, site, result)
     _judge_parquet(result)
 
 
-async def _site(bench: Bench, backend: str, closing: ExitStack, cases: list[Case]) -> Site:
+async def _site(
+    bench: Bench, backend: str, closing: ExitStack, cases: list[Case], lend: Lend
+) -> Site:
     rows, small = (20_000, 2_000) if bench.settings.quick else (1_000_000, 10_000)
     directory = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="hqt-bulk-")))
     for name in (BACKUP, COPY):
@@ -77,9 +78,9 @@ async def _site(bench: Bench, backend: str, closing: ExitStack, cases: list[Case
     for each, count in (url, rows), (small_url, small), (target_url, 0):
         bench.say(f"{backend}: storing {count:,} trades")
         await fill(each, count, bench.settings.seed)
-    site = Site(url, small_url, target_url, rows, small, directory)
+    site = Site(url, small_url, target_url, rows, small, directory, lend)
     if any(case.operation == IMPORT_CSV for case in cases):
-        with _process() as process:
+        with site.lend() as process:
             for url, count in (site.url, rows), (site.small_url, small):
                 process.submit(ours.do, Work(CSV, url, count, site.source_csv(count))).result()
     return site
@@ -121,7 +122,7 @@ def _take_times(
             taken[case.rival] = []
         else:
             result.notes.append(f"{case.rival} did not take part: {case.program} is not installed")
-    with _process() as process:
+    with site.lend() as process:
         for number in range(min(bench.settings.rounds, _ROUNDS_AT_MOST)):
             for name in rotated(list(taken), number):
                 if name == _OURS:
@@ -134,7 +135,7 @@ def _take_times(
 def _measure_memory(backend: str, case: Case, site: Site, result: SuiteResult) -> None:
     peaks = {}
     for is_small, rows in (True, site.small_rows), (False, site.rows):
-        with _process() as process:
+        with site.lend() as process:
             work = _work(case.operation, site, is_small=is_small)
             peaks[rows] = process.submit(ours.peak_of, work).result()
         operation = f"{case.operation}, peak memory"
@@ -150,7 +151,7 @@ def _measure_memory(backend: str, case: Case, site: Site, result: SuiteResult) -
 
 
 def _measure_stalls(backend: str, case: Case, site: Site, result: SuiteResult) -> None:
-    with _process() as process:
+    with site.lend() as process:
         found = process.submit(ours.watch, _work(case.operation, site)).result()
     operation = f"{case.operation}, longest stall"
     result.measurements += [
@@ -175,14 +176,6 @@ def _work(operation: str, site: Site, *, is_small: bool = False) -> Work:
         return Work(operation, site.target_url, rows, site.source_csv(rows))
     url = site.small_url if is_small else site.url
     return Work(operation, url, rows, site.output(_FILES[operation]))
-
-
-@contextmanager
-def _process() -> Iterator[ProcessPoolExecutor]:
-    """Start a process in which nothing has used memory before."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as process:
-        yield process
 
 
 def _judge_parquet(result: SuiteResult) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.errors import WrongWorkError
 from benchmarks.growing import Task, measure
 from benchmarks.peers.peer import BULK, GET, STREAM
+from benchmarks.processes import processes
 from benchmarks.report.charts import Chart
 from benchmarks.report.plots import line_panel
 from benchmarks.results import Measurement
@@ -20,6 +19,7 @@ from benchmarks.witness import Witness
 if TYPE_CHECKING:
     from benchmarks.databases import Database
     from benchmarks.growing import Figures
+    from benchmarks.processes import Lend
     from benchmarks.results import SuiteResult
     from benchmarks.suite import Bench
 
@@ -35,31 +35,36 @@ MEMORY_MAY_GROW_MIB: Final = 16.0
 
 async def run(bench: Bench, result: SuiteResult) -> None:
     """Measure on a table that grows tenfold each time."""
-    sizes = [size for size in _SIZES if size <= bench.settings.max_rows]
-    for backend in bench.backends(result, *_BACKENDS):
-        database = bench.databases.create(backend)
-        with Witness(backend, database.url) as witness:
-            for size in sizes:
-                bench.say(f"{backend}: growing to {size:,} rows")
-                witness.grow(size, bench.chance)
-                for operation in _OPERATIONS:
-                    if bench.settings.wants(backend, operation):
-                        bench.say(f"{backend}: {operation} among {size:,} rows")
-                        figures = _in_process_of_its_own(bench, database, operation, size)
-                        _require_rows(witness, size + figures.rows_added)
-                        result.measurements += _measurements(backend, operation, size, figures)
-                        witness.delete_after(size)
-        bench.databases.drop(database)
+    with processes(is_shared=bench.settings.quick) as lend:
+        for backend in bench.backends(result, *_BACKENDS):
+            _run_backend(bench, lend, backend, result)
     _judge(result)
 
 
-def _in_process_of_its_own(bench: Bench, database: Database, operation: str, size: int) -> Figures:
+def _run_backend(bench: Bench, lend: Lend, backend: str, result: SuiteResult) -> None:
+    database = bench.databases.create(backend)
+    with Witness(backend, database.url) as witness:
+        for size in [size for size in _SIZES if size <= bench.settings.max_rows]:
+            bench.say(f"{backend}: growing to {size:,} rows")
+            witness.grow(size, bench.chance)
+            for operation in _OPERATIONS:
+                if bench.settings.wants(backend, operation):
+                    bench.say(f"{backend}: {operation} among {size:,} rows")
+                    figures = _in_process_of_its_own(bench, lend, database, operation, size)
+                    _require_rows(witness, size + figures.rows_added)
+                    result.measurements += _measurements(backend, operation, size, figures)
+                    witness.delete_after(size)
+    bench.databases.drop(database)
+
+
+def _in_process_of_its_own(
+    bench: Bench, lend: Lend, database: Database, operation: str, size: int
+) -> Figures:
     """Measure where nothing else has used memory before."""
     settings = bench.settings
     seconds = 0.0 if settings.quick else settings.round_s
     task = Task(database, operation, size, settings.rounds, seconds, settings.seed)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as process:
+    with lend() as process:
         return process.submit(measure, task).result()
 
 
