@@ -37,6 +37,22 @@ async def test_the_result_comes_back(thread: ConnectionThread) -> None:
     assert await thread.hop(compute, 1) == 2
 
 
+def test_a_loop_that_ends_after_a_refusal_meets_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end is told to the loop; in a closed one that would be a traceback."""
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+
+    async def main() -> bool:
+        raw = aiosqlite.connect("/")
+        thread = ConnectionThread(raw)
+        with pytest.raises(sqlite3.OperationalError):
+            await thread.open()
+        return raw._thread.is_alive()  # noqa: SLF001 - no public way
+
+    assert not any(asyncio.run(main()) for _ in range(50))
+    assert failed == []
+
+
 async def test_an_interrupt_that_comes_too_early_comes_again(thread: ConnectionThread) -> None:
     """SQLite forgets the one that finds no statement running."""
 

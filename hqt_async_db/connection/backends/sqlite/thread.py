@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _INTERRUPT_AGAIN_S: Final = 0.005
+# A thread that could not open its file ends at once.
+_ENDING_S: Final = 1.0
+_ENDING_STEP_S: Final = 0.001
 
 
 class ConnectionThread:
@@ -58,8 +62,18 @@ class ConnectionThread:
         return not self._is_closed and self.connection.in_transaction
 
     async def open(self) -> None:
-        """Start the thread and open the file on it."""
-        await self.raw
+        """Start the thread and open the file on it; refused, wait for the thread's end.
+
+        aiosqlite has the thread tell the loop of its end, which would fail,
+        with a traceback, in one that is closed by then.
+        """
+        try:
+            await self.raw
+        except BaseException:
+            patience_ends = time.monotonic() + _ENDING_S
+            while self.raw._thread.is_alive() and time.monotonic() < patience_ends:  # noqa: ASYNC110, SLF001 - it sets no event; see the class
+                await asyncio.sleep(_ENDING_STEP_S)
+            raise
 
     async def hop(
         self, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None
