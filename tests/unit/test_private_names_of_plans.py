@@ -142,7 +142,11 @@ class TestResults:
 
     def test_an_instance_becomes_a_stored_one(self) -> None:
         configure_mappers()
-        user: Any = inspect(User).class_manager.new_instance()
+        manager: Any = inspect(User).class_manager
+        user = User.__new__(User)
+        user.__dict__ = {manager.STATE_ATTR: manager._state_constructor(user, manager)}
+        assert inspect(user).obj() is user
+        user = manager.new_instance()
         state: InstanceState[Any] = user._sa_instance_state
         assert state is inspect(user)
         user.full_name = "changed"

@@ -6,6 +6,7 @@ models that need no more than their columns set.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Boolean, Column, Integer, Row, String, inspect
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Processor: TypeAlias = "Callable[[Any], Any] | None"
     Make: TypeAlias = "Callable[[Sequence[Any]], Any]"
+    Finish: TypeAlias = "Callable[[Any, dict[str, Any]], None]"
 
 # Types whose values can be read without what a driver says of the column.
 _READABLE: Final = (ColumnType, Integer, String, Boolean)
@@ -174,37 +176,56 @@ def instance_maker(
     if keys is None or not is_plainly_loaded(mapper):
         return None
     needed = [(key, process) for key, process in zip(keys, processors, strict=False) if process]
-    finish = finisher(mapper)
-    new = mapper.class_manager.new_instance
+    class_: Any = mapper.class_
+    manager = mapper.class_manager
+    new_state = manager._state_constructor  # noqa: SLF001 - what its new_instance calls
+    set_key, finish = _key_setter(mapper), finisher(mapper)
+    # Whoever reads looks whether there are more listeners by then; see Reader.
+    has_listeners = bool(manager.dispatch.load)
 
     def make(row: Sequence[Any]) -> Any:
-        instance = new()
-        values = instance.__dict__
-        values.update(zip(keys, row, strict=False))
+        instance = class_.__new__(class_)
+        values = dict(zip(keys, row, strict=False))
         for key, process in needed:
             values[key] = process(values[key])
-        finish(instance)
+        state = values[manager.STATE_ATTR] = new_state(instance, manager)
+        instance.__dict__ = values
+        if has_listeners:
+            finish(state, values)
+        else:
+            set_key(state, values)
         return instance
 
     return make
 
 
-def finisher(mapper: Mapper[Any]) -> Callable[[Any], None]:
+def finisher(mapper: Mapper[Any]) -> Finish:
     """Return what makes an instance whose columns are set a stored, detached one."""
-    manager = mapper.class_manager
-    loaded = manager.dispatch.load
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    kind, _, token = mapper.identity_key_from_primary_key((0,) * len(names))
+    loaded = mapper.class_manager.dispatch.load
+    set_key = _key_setter(mapper)
 
-    def finish(instance: Any) -> None:
-        state, values = instance._sa_instance_state, instance.__dict__  # noqa: SLF001 - its documented name
-        state.key = (kind, tuple([values[name] for name in names]), token)
+    def finish(state: Any, values: dict[str, Any]) -> None:
+        set_key(state, values)
         if loaded:
             loaded(state, None)
         if state.modified:
             state._commit_all(values)  # noqa: SLF001 - what SQLAlchemy does after a flush
 
     return finish
+
+
+def _key_setter(mapper: Mapper[Any]) -> Finish:
+    """Return what gives an instance its identity."""
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    kind, _, token = mapper.identity_key_from_primary_key((0,) * len(names))
+    pick = itemgetter(*names)
+    is_one = len(names) == 1
+
+    def set_key(state: Any, values: dict[str, Any]) -> None:
+        key = pick(values)
+        state.key = (kind, (key,) if is_one else key, token)
+
+    return set_key
 
 
 def _keys_of(mapper: Mapper[Any], columns: Sequence[ResultColumnsEntry]) -> list[str] | None:

@@ -8,6 +8,7 @@ from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Column, bindparam, insert, update
+from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hqt_async_db.connection.backends.direct import NoWayError
@@ -169,14 +170,14 @@ class Stored:
         )
         if instance is None:
             instance = self._mapper.class_manager.new_instance()
-        loaded = instance.__dict__
+        state, loaded = instance_state(instance), instance_dict(instance)
         loaded.update(self._empty)
         loaded.update(given)
         for name in unfilled:
             loaded[name] = complete.get(self._columns[name].key)
         for row in answer.rows:
             loaded.update(zip(returned, row, strict=True))
-        self._finish(instance)
+        self._finish(state, loaded)
         return instance
 
     def has_key_of_its_own(self, values: Mapping[str, Any]) -> bool:
