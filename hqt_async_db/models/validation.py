@@ -119,10 +119,10 @@ def _required(field: _Field) -> InvalidInputError:
 def _check_complete(
     mapper: Mapper[Any], fields: Mapping[str, _Field], checked: Mapping[str, Any]
 ) -> None:
-    given = checked.keys() | _keys_of_related(mapper, checked)
-    for name in fields:
-        if name in _required_names(mapper) and name not in given:
-            raise _required(fields[name])
+    missing = _required_names(mapper) - checked.keys() - _keys_of_related(mapper, checked)
+    for name, field in fields.items():
+        if name in missing:
+            raise _required(field)
 
 
 def _keys_of_related(mapper: Mapper[Any], checked: Mapping[str, Any]) -> set[str]:

@@ -42,6 +42,12 @@ class Driver:
             self.tasks.append(asyncio.current_task())
         return answer
 
+    async def answer(self, number: int) -> None:
+        """Answer once, and let who waits for that go on."""
+        self.asked[number].set_result(f"answer {number}")
+        for _ in range(3):
+            await asyncio.sleep(0)
+
 
 @pytest.fixture
 def driver() -> Driver:
@@ -79,9 +85,7 @@ async def test_one_answer_arrives_in_the_task_that_asked(driver: Driver) -> None
 async def test_further_answers_arrive_in_a_task_of_its_own(driver: Driver) -> None:
     task = await attending(driver.ask(times=3))
     for number in range(3):
-        driver.asked[number].set_result(f"answer {number}")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     outcome, _ = await task
     assert outcome.result() == "answer 2"
     assert [found is task for found in driver.tasks] == [True, False, False]
@@ -106,9 +110,7 @@ async def test_an_error_is_the_outcome(driver: Driver, times: int) -> None:
 
     task = await attending(work())
     for number in range(times):
-        driver.asked[number].set_result("answer")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     outcome, _ = await task
     with pytest.raises(LookupError, match="mine"):
         outcome.result()
@@ -132,11 +134,9 @@ async def test_a_cancelled_caller_waits_for_the_outcome(driver: Driver, times: i
     assert not task.done()
     assert hastened == [1]
     for number in range(times):
-        driver.asked[number].set_result("answer")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     outcome, cancelled = await task
-    assert outcome.result() == "answer"
+    assert outcome.result() == f"answer {times - 1}"
     assert isinstance(cancelled, asyncio.CancelledError)
     assert driver.seen is None
 
@@ -164,9 +164,7 @@ async def test_what_does_not_end_in_time_is_given_up(driver: Driver, times: int)
     )
     await asyncio.sleep(0)
     for number in range(times - 1):
-        driver.asked[number].set_result("answer")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     outcome, cancelled = await task
     assert not outcome.done() or outcome.cancelled()
     assert cancelled is None
@@ -185,9 +183,7 @@ async def test_draining_waits_for_it(driver: Driver, times: int) -> None:
         await asyncio.sleep(0)
         assert tasks.are_running(owner)
         assert not draining.done()
-        driver.asked[number].set_result("answer")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     await draining
     assert not tasks.are_running(owner)
     await task
@@ -196,11 +192,11 @@ async def test_draining_waits_for_it(driver: Driver, times: int) -> None:
 async def test_the_end_of_the_program_is_no_outcome(driver: Driver) -> None:
     """Nor does anybody wait for it."""
     owner = object()
-    attending = stepping.attend(driver.ask(), name="work", owner=owner)
-    attending.send(None)
+    attend = stepping.attend(driver.ask(), name="work", owner=owner)
+    attend.send(None)
     assert tasks.are_running(owner)
     with pytest.raises(SystemExit):
-        attending.throw(SystemExit)
+        attend.throw(SystemExit)
     await asyncio.wait_for(tasks.drain(owner), 1)
     assert not tasks.are_running(owner)
 
@@ -232,9 +228,7 @@ async def test_what_it_sets_in_its_context_is_its_own(driver: Driver, times: int
 
     task = await attending(work())
     for number in range(times):
-        driver.asked[number].set_result("answer")
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await driver.answer(number)
     outcome, _ = await task
     assert outcome.exception() is None
     assert seen == ["inside"]
