@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.backends("sqlite-file")
 
 
+async def release(held: Held) -> None:
+    """Let the commit go on, and wait until its connection, which was given up, is closed."""
+    held.release_commits()
+    await until(lambda: not any("SQLite lane" in t.get_name() for t in asyncio.all_tasks()))
+
+
 @pytest.mark.usefixtures("ledger")
 async def test_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
     db = make_db(commit_timeout_s=0.2, lock_timeout_s=0.4)
@@ -30,8 +36,7 @@ async def test_a_commit_that_does_not_come_back(make_db: MakeDb) -> None:
     with pytest.raises(DatabaseLockedError, match="held by one-shot write of task 'no task'"):
         await repository(db).create(name="meanwhile")
     assert (await outcomes_of(db))[2] == 1
-    held.release_commits()
-    await until(lambda: not any("SQLite lane" in t.get_name() for t in asyncio.all_tasks()))
+    await release(held)
     await repository(db).create(name="later")
     assert await names_in(db) - {"slow"} == {"warm", "later"}
     assert (await outcomes_of(db))[2] == 1
@@ -50,7 +55,7 @@ async def test_a_refused_write_beside_a_commit_that_does_not_come_back(make_db: 
         before = held.commits
         await session.rollback()  # which is not held
     refused, unknown = await asyncio.gather(*tasks, return_exceptions=True)
-    held.release_commits()
+    await release(held)
     assert held.commits == before + 1  # they share it
     assert isinstance(refused, DuplicateKeyError)
     assert isinstance(unknown, CommitOutcomeUnknownError)
@@ -69,7 +74,7 @@ async def test_a_cancelled_write_whose_commit_does_not_come_back(make_db: MakeDb
     with pytest.raises(asyncio.CancelledError) as cancelled:
         await task
     assert isinstance(cancelled.value.__cause__, CommitOutcomeUnknownError)
-    held.release_commits()
+    await release(held)
 
 
 @pytest.mark.usefixtures("ledger")
