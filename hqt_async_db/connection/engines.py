@@ -103,10 +103,10 @@ def _backend_for(target: Target, options: Options) -> Backend:
 
         return SQLite(target, options)
     if target.backend == "postgresql":
-        from hqt_async_db.connection.backends.postgresql import PostgreSQL  # noqa: PLC0415 - as above
+        from hqt_async_db.connection.backends.postgresql.backend import PostgreSQL  # noqa: PLC0415 - as above
 
         return PostgreSQL(target, options)
-    from hqt_async_db.connection.backends.mysql import MySQL  # noqa: PLC0415 - as above
+    from hqt_async_db.connection.backends.mysql.backend import MySQL  # noqa: PLC0415 - as above
 
     return MySQL(target, options)
 

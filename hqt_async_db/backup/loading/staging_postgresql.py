@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.threads import WorkThread
-from hqt_async_db.connection.backends.asyncpg_copy import CopyIn
+from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
 from hqt_async_db.errors import IntegrityViolationError, ValueRefusedError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from hqt_async_db.connection.backends.backend import (
     common_arguments,
     mode_options,
 )
-from hqt_async_db.connection.backends.mysql_kill import end_cancelled_statements
-from hqt_async_db.connection.backends.mysql_rollback import refuse_ended_transactions
+from hqt_async_db.connection.backends.mysql.kill import end_cancelled_statements
+from hqt_async_db.connection.backends.mysql.rollback import refuse_ended_transactions
 from hqt_async_db.connection.backends.read_only import keep_read_only
 from hqt_async_db.connection.connects import owning
 from hqt_async_db.errors import ConfigurationError

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.backends.asyncpg_copy import CopyIn
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer, Cursor, NoWayError, Rows, Write
+from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
 from hqt_async_db.connection.backends.read_only import lifts_read_only
 from hqt_async_db.connection.lending import Lent
 from hqt_async_db.connection.sessions.transaction import Receipt, commit

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 
-from hqt_async_db.connection.backends.asyncpg_direct import AsyncpgDirect
 from hqt_async_db.connection.backends.backend import (
     FROZEN_GRACE_S,
     Mode,
@@ -16,7 +15,8 @@ from hqt_async_db.connection.backends.backend import (
     common_arguments,
     mode_options,
 )
-from hqt_async_db.connection.backends.postgresql_commit import (
+from hqt_async_db.connection.backends.postgresql.asyncpg_direct import AsyncpgDirect
+from hqt_async_db.connection.backends.postgresql.commit import (
     asyncpg_connection,
     psycopg_connection,
 )

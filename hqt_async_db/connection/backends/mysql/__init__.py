@@ -1,0 +1,1 @@
+"""MySQL and MariaDB: what their servers do to a transaction, and what they leave running."""

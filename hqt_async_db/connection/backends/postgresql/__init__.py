@@ -1,0 +1,1 @@
+"""PostgreSQL: past SQLAlchemy with asyncpg, and a COMMIT that tells the truth."""
