@@ -6,8 +6,6 @@ value looked at, to take what is unusual and to say what is wrong.
 
 from __future__ import annotations
 
-from itertools import filterfalse
-from operator import not_
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from hqt_async_db.backup.formats import from_csv, from_json
@@ -114,16 +112,21 @@ class Decoder:
         if not self.column.nullable:
             raise UnfitValueError(values.index(nothing), "a required value is missing")
         # No other text is false, but other values of JSON are.
-        is_null = not_ if self._is_csv else _is_none
-        present = list(filterfalse(is_null, values))
+        is_csv = self._is_csv
+        present = list(filter(None, values)) if is_csv else [v for v in values if v is not None]
         try:
-            decoded = iter(self._present(present))
+            decoded = self._present(present)
         except UnfitValueError as error:
-            indexes = [index for index, value in enumerate(values) if not is_null(value)]
+            indexes = [i for i, v in enumerate(values) if (v if is_csv else v is not None)]
             raise UnfitValueError(
                 indexes[error.index], error.reason, fits_elsewhere=error.fits_elsewhere
             ) from None
-        return [None if is_null(value) else next(decoded) for value in values]
+        if decoded is present:
+            return [value or None for value in values] if is_csv else values
+        each = iter(decoded)
+        if is_csv:
+            return [next(each) if value else None for value in values]
+        return [None if value is None else next(each) for value in values]
 
     def _present(self, values: list[Any]) -> list[Any]:
         if self._guard:
@@ -145,10 +148,6 @@ class Decoder:
                 ) from None
             decoded.append(fit)
         return decoded
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 def _type_of(column: Column[Any]) -> ColumnType[Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hqt_async_db.backup.formats.json_lines import JsonLines
 from hqt_async_db.backup.formats.rows import Source
@@ -11,12 +12,14 @@ from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from sqlalchemy import Column, Dialect, Table
 
     from hqt_async_db.backup.formats.rows import Batch
+
+# While rows are stored that take longer than one block.
+_MOST_AHEAD: Final = 2
 
 
 class Parser(Protocol):
@@ -45,7 +48,8 @@ class BlockReader:
         self._thread = thread
         self._is_over = False
         self._first: list[Batch] = []
-        self._ahead: asyncio.Task[list[Batch] | None] | None = None
+        self._parsed: asyncio.Queue[list[Batch] | None] = asyncio.Queue(_MOST_AHEAD)
+        self._parsing: asyncio.Task[None] | None = None
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
@@ -58,24 +62,34 @@ class BlockReader:
             self._first = batches
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
-        """Yield the rows; the next block is parsed meanwhile."""
+        """Yield the rows; the next blocks are parsed meanwhile."""
+        self._parsing = tasks.start(self._parse(), name="hqt_async_db parse")
         batches: list[Batch] | None = self._first
         while batches is not None:
-            self._ahead = tasks.start(self._next(), name="hqt_async_db parse")
             for batch in batches:
                 yield batch
-            cancelled = await tasks.wait(self._ahead, None)
-            if cancelled is not None:
-                raise cancelled
-            batches = self._ahead.result()
+            batches = await self._parsed.get()
+        self._parsing.result()
+
+    async def _parse(self) -> None:
+        """Parse block after block, a few of them ahead."""
+        try:
+            while (batches := await self._next()) is not None:
+                await self._parsed.put(batches)
+        finally:
+            await self._parsed.put(None)
 
     async def close(self) -> None:
         """Wait for what is being parsed; nobody needs it."""
-        if self._ahead is not None:
-            cancelled = await tasks.wait(self._ahead, None)
-            tasks.retrieve(self._ahead)
-            if cancelled is not None:
-                raise cancelled
+        self._is_over = True
+        if self._parsing is None:
+            return
+        while not self._parsed.empty():  # so that there is room for the last
+            self._parsed.get_nowait()
+        cancelled = await tasks.wait(self._parsing, None)
+        tasks.retrieve(self._parsing)
+        if cancelled is not None:
+            raise cancelled
 
     async def _next(self) -> list[Batch] | None:
         """Return the rows of the next block, None after the last one."""
