@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -56,10 +56,10 @@ class Snapshot:
         """Return all of a table as canonical JSON Lines; as :meth:`blocks` does."""
         return self.blocks(TableQuery(table, tuple(table.columns)), "jsonl")
 
-    def blocks(
+    async def blocks(
         self, query: TableQuery, form: Format, *, formula_guard: bool = False
     ) -> AsyncGenerator[Block, None]:
-        """Return the rows as canonical text, in blocks of some hundred KB.
+        """Yield the rows as canonical text, in blocks of some hundred KB.
 
         Leave it early only with :func:`contextlib.aclosing`; on a server the
         snapshot is then over.
@@ -74,12 +74,21 @@ class Snapshot:
             InvalidInputError: A column's type has no canonical text.
         """
         encoder = Encoder(query.columns, form, formula_guard=formula_guard)
+        found: AsyncGenerator[Block, None] | None = None
         if not formula_guard:
-            if (sql := copy_sql(self.session, query, form)) is not None:
-                return copied_blocks(self.session, sql, form)
-            if (sql := sqlite_sql(self.session, query, form)) is not None:
-                return sqlite_blocks(self.session, sql, query, form)
-        return any_blocks(self.session, query, encoder)
+            found = await self._written_by_database(query, form)
+        async with aclosing(found or any_blocks(self.session, query, encoder)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def _written_by_database(
+        self, query: TableQuery, form: Format
+    ) -> AsyncGenerator[Block, None] | None:
+        if (sql := await copy_sql(self.session, query, form)) is not None:
+            return copied_blocks(self.session, sql, form)
+        if (sql := await sqlite_sql(self.session, query, form)) is not None:
+            return sqlite_blocks(self.session, sql, query, form)
+        return None
 
 
 @asynccontextmanager

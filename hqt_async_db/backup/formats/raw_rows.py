@@ -32,7 +32,7 @@ from hqt_async_db.models.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Column, ColumnElement, Dialect
 
@@ -63,13 +63,16 @@ def is_known(columns: Sequence[Column[Any]]) -> bool:
     return all(isinstance(column.type, (*_PLAIN, JsonDict)) for column in columns)
 
 
-def selected(columns: Sequence[Column[Any]], form: Format) -> list[ColumnElement[Any]]:
-    """Return what to select: each column, between two zeros that separate rows.
+def selected(columns: Sequence[Column[Any]], form: Format) -> Iterator[ColumnElement[Any]]:
+    """Yield what to select: each column, between two zeros that separate rows.
 
     SQLite writes its times as the canon wants them, without the GIL.
     """
     edge = literal_column("0", Integer)
-    return [edge, *(_selected(column, form) for column in columns), edge.label("end")]
+    yield edge
+    for column in columns:
+        yield _selected(column, form)
+    yield edge.label("end")
 
 
 def _selected(column: Column[Any], form: Format) -> ColumnElement[Any]:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Text, and_, case, cast, func, literal_column, null, select
+from sqlalchemy import Text, and_, case, cast, func, literal_column, null
 
 from hqt_async_db.backup.reading.query import BLOCK_BYTES, Block, TableQuery, literal_sql
 from hqt_async_db.connection import tasks
@@ -26,7 +26,7 @@ from hqt_async_db.models.types import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from sqlalchemy import Column, ColumnElement, Select
+    from sqlalchemy import Column, ColumnElement
 
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.connection.sessions.session import Session
@@ -49,7 +49,7 @@ _AHEAD: Final = 2
 _NO_LIMIT_S: Final = 1e8
 
 
-def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
+async def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
     """Return the SELECT for :func:`copied_blocks`, None where the way is closed."""
     dialect = session.get_bind().dialect
     if dialect.driver != "asyncpg":
@@ -58,15 +58,11 @@ def copy_sql(session: Session, query: TableQuery, form: Format) -> str | None:
         return None  # JSON is stored with its keys in any order
     if query.criteria and any(map(_is_infinite, and_(*query.criteria).compile().params.values())):
         return None  # a literal of those is no infinity, which is what is stored
-    return literal_sql(_statement, query, form, dialect)
-
-
-def _statement(query: TableQuery, form: Format) -> Select[Any]:
-    written = [_written(column, form).label(column.name) for column in query.columns]
-    rows = query.select(written)
-    if form == "csv":
+    written = (_written(column, form).label(column.name) for column in query.columns)
+    rows = await literal_sql(query, written, dialect)
+    if rows is None or form == "csv":
         return rows
-    return select(func.row_to_json(literal_column("t"))).select_from(rows.subquery("t"))
+    return f"SELECT row_to_json(t) FROM ({rows}) AS t"  # noqa: S608 - compiled by SQLAlchemy
 
 
 def _is_infinite(value: object) -> bool:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import Boolean, and_, literal_column, select
+from sqlalchemy import Label, and_, select
 from sqlalchemy import exc as sa_exc
 
+from hqt_async_db.connection.pacing import paced
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Column, ColumnElement, Dialect, Select, Table
 
-    from hqt_async_db.backup.formats.encode import Format
-
 BLOCK_BYTES: Final = 262_144
-_EVERY_ROW: Final = "1 = 1 /* every row */"
 
 
 class TableQuery(NamedTuple):
@@ -50,45 +48,39 @@ class Block(NamedTuple):
     rows: int
 
 
-def literal_sql(
-    build: Callable[[TableQuery, Format], Select[Any]],
-    query: TableQuery,
-    form: Format,
-    dialect: Dialect,
+async def literal_sql(
+    query: TableQuery, written: Iterable[ColumnElement[Any]], dialect: Dialect
 ) -> str | None:
     """Return a SELECT with its values in it, quoted by their types.
 
-    Compiling many columns takes milliseconds: it is done once for all queries
-    that differ in their criteria.
+    SQLAlchemy takes milliseconds to compile many columns, so they are compiled one by one,
+    in steps that let other tasks run.
 
     Args:
-        build: Makes the SELECT.
-        query: Which rows and columns.
-        form: What they are written as.
+        query: Which rows.
+        written: What to select, made as they are asked for; those with a label are named so.
         dialect: The backend.
 
     Returns:
         None where a value has no literal; it must be bound, or is refused.
     """
-    template = _template(build, query.table, query.columns, form, dialect)
-    if not query.criteria:
-        return template
-    try:
-        criteria = and_(*query.criteria).compile(
-            dialect=dialect, compile_kwargs={"literal_binds": True}
-        )
-    except sa_exc.CompileError:
-        return None
-    return template.replace(_EVERY_ROW, f"({criteria})", 1)
+    quote = dialect.identifier_preparer
+    columns = [_column_sql(column, dialect) async for column in paced(written)]
+    key = ", ".join([str(c.compile(dialect=dialect)) for c in query.table.primary_key.columns])
+    rows = f"FROM {quote.format_table(query.table)}"
+    if query.criteria:
+        try:
+            compiled = and_(*query.criteria).compile(
+                dialect=dialect, compile_kwargs={"literal_binds": True}
+            )
+        except sa_exc.CompileError:
+            return None
+        rows = f"{rows} WHERE {compiled}"
+    return f"SELECT {', '.join(columns)} {rows} ORDER BY {key}"
 
 
-@lru_cache(maxsize=256)
-def _template(
-    build: Callable[[TableQuery, Format], Select[Any]],
-    table: Table,
-    columns: tuple[Column[Any], ...],
-    form: Format,
-    dialect: Dialect,
-) -> str:
-    query = TableQuery(table, columns, (literal_column(_EVERY_ROW, Boolean),))
-    return str(build(query, form).compile(dialect=dialect))
+def _column_sql(column: ColumnElement[Any], dialect: Dialect) -> str:
+    if not isinstance(column, Label):
+        return str(column.compile(dialect=dialect))
+    name = dialect.identifier_preparer.quote(column.name)
+    return f"{column.element.compile(dialect=dialect)} AS {name}"

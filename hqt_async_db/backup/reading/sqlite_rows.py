@@ -14,8 +14,6 @@ from hqt_async_db.connection.translation.translate import translated
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from sqlalchemy import Select
-
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.backup.reading.query import TableQuery
     from hqt_async_db.connection.sessions.session import Session
@@ -30,16 +28,12 @@ _WITHOUT_PAUSE_S: Final = 0.004
 _PAUSE_S: Final = 0.00005
 
 
-def sqlite_sql(session: Session, query: TableQuery, form: Format) -> str | None:
+async def sqlite_sql(session: Session, query: TableQuery, form: Format) -> str | None:
     """Return the SELECT for :func:`sqlite_blocks`, None where the way is closed."""
     dialect = session.get_bind().dialect
     if dialect.driver != "hqt" or not is_known(query.columns):
         return None
-    return literal_sql(_statement, query, form, dialect)
-
-
-def _statement(query: TableQuery, form: Format) -> Select[Any]:
-    return query.select(selected(query.columns, form))
+    return await literal_sql(query, selected(query.columns, form), dialect)
 
 
 async def sqlite_blocks(

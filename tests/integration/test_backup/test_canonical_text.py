@@ -92,9 +92,9 @@ async def test_the_database_writes_where_it_can(db: DatabaseManager, backend: st
     sql = copy_sql if backend == "postgresql" else sqlite_sql
     async with snapshot(db) as view:
         for form in FORMS:
-            assert sql(view.session, TableQuery(TABLE, WITHOUT_JSON), form) is not None
+            assert await sql(view.session, TableQuery(TABLE, WITHOUT_JSON), form) is not None
             with_value = TableQuery(TABLE, WITHOUT_JSON, [TABLE.c.label == "'; DROP\\ $1 %s :x ?"])
-            assert sql(view.session, with_value, form) is not None
+            assert await sql(view.session, with_value, form) is not None
 
 
 async def test_rows_are_chosen_by_the_value_of_any_type(db: DatabaseManager) -> None:
