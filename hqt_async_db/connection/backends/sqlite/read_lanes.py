@@ -168,6 +168,8 @@ class ReadLanes:
                 self._busy_with[lane] = job
         if any(len(self._waiting[lane]) > 1 for lane in self._busy_with):
             self._relieve()
+        if self._is_watching:  # already again, for what was sent to another lane
+            return
         # Behind what runs may be something to deliver, by others, too.
         if self._is_about_to_return() or any(len(shots) > 1 for shots in self._waiting.values()):
             self._watch()
