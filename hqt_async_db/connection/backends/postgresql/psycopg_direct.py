@@ -31,9 +31,7 @@ class PsycopgDirect(PostgreSQLDirect):
         import psycopg  # noqa: PLC0415 - only what is used
 
         try:
-            # libpq learns of a server that went away from what there is to be read: first
-            # its last words, then the end.
-            driver.pgconn.consume_input()
+            # libpq learns of a server that went away from what is there to be read.
             driver.pgconn.consume_input()
         except psycopg.OperationalError:
             return False
