@@ -43,6 +43,8 @@ async def insert_rows(
     """
     await session.flush()
     mapper: Mapper[Any] = inspect(model)
+    # The dialect of a manager that has not connected does not know yet what its server can do.
+    await session.connection(bind_arguments={"mapper": mapper})
     insert_part = (
         _returning_insert(session, mapper) if returning else _plain_insert(session, mapper)
     )

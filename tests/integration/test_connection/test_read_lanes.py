@@ -237,3 +237,35 @@ async def test_dispose_while_the_first_connection_is_opened(
         for outcome in await asyncio.gather(*reads, return_exceptions=True):
             assert isinstance(outcome, DatabaseClosedError) or outcome == ROWS
     await require_idle(filled, filled)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_one_timer_at_a_time_looks_after_reads_that_move_to_another_lane(
+    make_db: MakeDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each look sets two timers, looking is soon all that the loop does."""
+    db = make_db(pool_size=2)
+    held = Held(db)
+    await short_read(db, 0)
+    lanes = cast("Any", db.shortcut())._direct._reads  # noqa: SLF001 - the timers are inside
+    await lanes._add_quietly()  # noqa: SLF001 - as above
+    longs = [await long_read(db, held, key) for key in ("a", "b")]
+    shorts = asyncio.gather(*(short_read(db, number) for number in range(10)))
+    await asyncio.sleep(0)
+    watched = 0
+
+    def watch() -> None:
+        nonlocal watched
+        watched += 1
+        lanes._is_watching = True  # noqa: SLF001 - as above
+
+    monkeypatch.setattr(lanes, "_watch", watch)
+    full = max(lanes._waiting, key=lambda lane: len(lanes._waiting[lane]))  # noqa: SLF001 - as above
+    lanes._busy_with.clear()  # noqa: SLF001 - the other one counts as free
+    lanes._look({full: full.current})  # noqa: SLF001 - as above
+    assert watched == 1
+    monkeypatch.undo()
+    lanes._watch()  # noqa: SLF001 - as above
+    for key in ("a", "b"):
+        held.release(key)
+    await asyncio.gather(shorts, *longs)

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, true
+from sqlalchemy import func, make_url, true
 
 from hqt_async_db import (
     BacktestTrade,
+    DatabaseManager,
     DuplicateKeyError,
     LiveTradeRepository,
     NotificationRepository,
@@ -31,7 +32,6 @@ from tests.integration.test_repository.samples import (
 )
 
 if TYPE_CHECKING:
-    from hqt_async_db import DatabaseManager
     from tests.fixtures.managers import RecordStatements
     from tests.integration.test_repository.samples import Bind
 
@@ -230,3 +230,27 @@ async def test_a_column_may_depend_on_others(bind: Bind) -> None:
     )
     found = await trades.rows("profit_pct", "exit_reason", order_by="entry_time")
     assert [tuple(row) for row in found] == [(0.0, "TP"), (2.0, "TP"), (4.0, "TP")]
+
+
+@pytest.mark.backends("mariadb")
+@pytest.mark.parametrize("driver", ["asyncmy", "aiomysql"])
+@pytest.mark.parametrize("verb", ["create_many", "upsert_many", "create", "upsert"])
+async def test_the_first_call_of_a_manager_finds_out_what_its_server_can_do(
+    db: DatabaseManager, database_url: str, driver: str, verb: str
+) -> None:
+    """With this name of the dialect SQLAlchemy takes it for MySQL until it has connected."""
+    url = make_url(database_url).set(drivername=f"mysql+{driver}")
+    fresh = DatabaseManager(url.render_as_string(hide_password=False))
+    async with fresh, fresh.session() as session:
+        users = UserRepository(session)
+        if verb == "create_many":
+            made = await users.create_many(user_rows(3), returning=True)
+        elif verb == "upsert_many":
+            made = await users.upsert_many(user_rows(3), ["username"])
+        elif verb == "create":
+            made = [await users.create(**user_row("one"))]
+        else:
+            made = [await users.upsert(["username"], **user_row("one"))]
+    assert [user.id for user in made] == [
+        user.id for user in await UserRepository(db).get_many(order_by="id")
+    ]
