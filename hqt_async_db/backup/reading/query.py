@@ -64,10 +64,9 @@ async def literal_sql(
     Returns:
         None where a value has no literal; it must be bound, or is refused.
     """
-    quote = dialect.identifier_preparer
     columns = [_column_sql(column, dialect) async for column in paced(written)]
     key = ", ".join([str(c.compile(dialect=dialect)) for c in query.table.primary_key.columns])
-    rows = f"FROM {quote.format_table(query.table)}"
+    rows = f"FROM {dialect.identifier_preparer.format_table(query.table)}"
     if query.criteria:
         try:
             compiled = and_(*query.criteria).compile(
