@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from hqt_async_db.connection import tasks
@@ -70,7 +71,8 @@ class Lent:
         if error is not None and tells_of_the_server(error):
             self._pool._invalidate(self._pooled)  # noqa: SLF001 - as SQLAlchemy does after such errors
         else:
-            self._pooled.invalidate()
+            # MySQL's servers are told of statements that were cancelled.
+            self._pooled.invalidate(error if isinstance(error, asyncio.CancelledError) else None)
 
     async def __aexit__(
         self,

@@ -8,15 +8,18 @@ way has none of these, and one-shot calls go through a session.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import Column, Table
 
     from hqt_async_db.connection.backends.backend import Role
+
+    # In their order; by name for psycopg.
+    Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 class NoWayError(Exception):
@@ -39,7 +42,7 @@ class Write:
     """
 
     sql: str
-    parameters: Sequence[Any]
+    parameters: Parameters
     tables: frozenset[str]
     explain: Callable[[BaseException], BaseException]
     returns: bool = False
@@ -120,16 +123,13 @@ class Direct(Protocol):
             NoWayError: There is no connection to be had.
         """
 
-    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    async def read(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Return all rows of a SELECT; the database itself refuses writes.
 
         Raises:
             NoWayError: It was not run.
             Exception: What the driver raised, or an error of ours.
         """
-
-    def cursor(self, sql: str, parameters: Sequence[Any]) -> AbstractAsyncContextManager[Cursor]:
-        """Lend the rows of a SELECT, all of one snapshot, to be read piece by piece."""
 
     async def write(self, write: Write) -> Answer:
         """Run one statement and commit; cancelled, the commit's fate is known first.
@@ -140,11 +140,24 @@ class Direct(Protocol):
             Exception: What the driver raised, or an error of ours.
         """
 
-    async def insert(self, rows: Rows) -> None:
-        """Insert many rows in one transaction and commit; as :meth:`write`."""
-
     async def close(self, role: Role) -> None:
         """End before the engine of a role; what is on its way raises DatabaseClosedError."""
+
+
+@runtime_checkable
+class LendsCursors(Protocol):
+    """A way for rows that are read piece by piece."""
+
+    def cursor(self, sql: str, parameters: Parameters) -> AbstractAsyncContextManager[Cursor]:
+        """Lend the rows of a SELECT, all of one snapshot, to be read piece by piece."""
+
+
+@runtime_checkable
+class TakesRows(Protocol):
+    """A way for many rows that is quicker than a session's."""
+
+    async def insert(self, rows: Rows) -> None:
+        """Insert them in one transaction and commit; as :meth:`Direct.write`."""
 
 
 @runtime_checkable

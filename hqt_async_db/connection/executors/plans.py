@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import ExpandedState
     from sqlalchemy.sql.schema import DefaultGenerator
 
+    from hqt_async_db.connection.backends.direct import Parameters
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.readers import Reader
 
@@ -56,12 +57,13 @@ class Plan:
         self, compiled: SQLCompiler, reader: Reader | None, written: Statement | None
     ) -> None:
         processors: Any = compiled._bind_processors  # noqa: SLF001 - no public way to them
-        names = compiled.positiontup or ()
+        names = compiled.positiontup if compiled.positional else compiled.bind_names.values()
         self.sql = str(compiled)
         self.reader = reader
         self.written = written
         self.returns = bool(compiled.effective_returning)
-        self._binds = [(name, processors.get(name)) for name in names]
+        self._is_positional = compiled.positional
+        self._binds = [(name, processors.get(name)) for name in names or ()]
         self._fixed = {
             compiled.bind_names[bind]: bind.effective_value
             for bind in compiled.bind_names
@@ -75,7 +77,8 @@ class Plan:
         known = dict(self._binds)
         plan.sql = state.statement
         plan._binds = [  # noqa: SLF001 - a copy of this very object
-            (name, state.processors.get(name, known.get(name))) for name in state.positiontup or ()
+            (name, state.processors.get(name, known.get(name)))
+            for name in (state.positiontup if self._is_positional else state.parameters) or ()
         ]
         return plan
 
@@ -98,24 +101,25 @@ class Plan:
         given = [name for name, value in values.items() if value is not None]
         return frozenset([name.removeprefix(SETS) for name in given])
 
-    def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the parameters for the driver, in their order.
+    def bound(self, values: Mapping[str, Any]) -> Parameters:
+        """Return the parameters for the driver, in their order or by name.
 
         Raises:
             InvalidInputError: A value does not fit its column.
             NoWayError: SQLAlchemy has more to say about what does not fit.
         """
         try:
-            return tuple(
-                [
-                    values[name] if process is None else process(values[name])
-                    for name, process in self._binds
-                ]
-            )
+            bound = [
+                values[name] if process is None else process(values[name])
+                for name, process in self._binds
+            ]
         except HqtDbError:
             raise
         except Exception as error:
             raise NoWayError from error
+        if self._is_positional:
+            return tuple(bound)
+        return {name: value for (name, _), value in zip(self._binds, bound, strict=True)}
 
 
 class Plans:
@@ -140,6 +144,7 @@ class Plans:
         """
         plans = self._by_statement.setdefault(statement, {})
         if shape not in plans:
+            self._require_returning(statement)
             compiled = statement.compile(dialect=self._dialect)
             has_lists = bool(getattr(compiled, "post_compile_params", ()))
             plans[shape] = None if has_lists else self._make(statement, compiled, shape)
@@ -147,6 +152,7 @@ class Plans:
 
     def of_returning(self, statement: Insert, mapper: Mapper[Any]) -> Plan | None:
         """Return a plan, kept by the caller, of an INSERT that returns instances of a model."""
+        self._require_returning(statement)
         compiled: Any = statement.compile(dialect=self._dialect)
         if not _is_plain(statement, compiled):
             return None
@@ -180,6 +186,15 @@ class Plans:
             raise NoWayError from error
         return plan, values
 
+    def _require_returning(self, statement: Any) -> None:
+        """Refuse an INSERT that returns rows where the database cannot do so, as MySQL.
+
+        Raises:
+            NoWayError: It cannot.
+        """
+        if getattr(statement, "_returning", ()) and not self._dialect.insert_returning:
+            raise NoWayError
+
     def _make(self, statement: Any, compiled: Any, shape: Shape) -> Plan | None:
         if not _is_plain(statement, compiled):
             return None
@@ -199,7 +214,7 @@ def _is_plain(statement: Any, compiled: Any) -> bool:
     """Tell whether to run a statement is to bind its values and send its text."""
     return (
         isinstance(compiled, SQLCompiler)
-        and bool(compiled.positional)
+        and (compiled.positional or not compiled.escaped_bind_names)
         and not compiled.literal_execute_params
         and not getattr(statement, "_with_options", ())
         and getattr(statement, "_for_update_arg", None) is None

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.backend import Role
-from hqt_async_db.connection.backends.direct import NoWayError, Rows, TakesArrays, Write
+from hqt_async_db.connection.backends.direct import (
+    LendsCursors,
+    NoWayError,
+    Rows,
+    TakesArrays,
+    TakesRows,
+    Write,
+)
 from hqt_async_db.connection.executors.arrays import ArrayInsert
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.direct_stream import DirectPieces
@@ -28,13 +35,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Mapper
 
-    from hqt_async_db.connection.backends.direct import Answer, Direct
+    from hqt_async_db.connection.backends.direct import Answer, Direct, Parameters
     from hqt_async_db.connection.engines import Engines
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
     from hqt_async_db.connection.executors.readers import Reader
 
-    Run: TypeAlias = "Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]"
+    Run: TypeAlias = "Callable[[str, Parameters], Awaitable[Sequence[Any]]]"
     RunWrite: TypeAlias = "Callable[[Write], Awaitable[Answer]]"
 
 
@@ -51,6 +58,8 @@ class Shortcut:
 
     def __init__(self, direct: Direct, engines: Engines) -> None:
         self._direct = direct
+        self._with_cursors = direct if isinstance(direct, LendsCursors) else None
+        self._with_rows = direct if isinstance(direct, TakesRows) else None
         self._with_arrays = direct if isinstance(direct, TakesArrays) else None
         self._engine = engines.by_role[Role.WRITE].sync_engine
         self._watches = engines.watches
@@ -103,13 +112,13 @@ class Shortcut:
             NoWayError: As there, when it is entered.
         """
         plan, given = await self._planned(Role.READ, statement, values, shape)
-        if plan.reader is None:
+        if plan.reader is None or self._with_cursors is None:
             raise NoWayError
 
         def explain(error: BaseException) -> BaseException:
             return self._failure(error, plan, given)
 
-        opening = self._direct.cursor(plan.sql, plan.bound(given))
+        opening = self._with_cursors.cursor(plan.sql, plan.bound(given))
         async with AsyncExitStack() as exits:
             try:
                 cursor = await exits.enter_async_context(opening)
@@ -175,6 +184,8 @@ class Shortcut:
                 nothing was run.
         """
         plans = await self._ready(Role.WRITE)
+        if self._with_rows is None:
+            raise NoWayError
         names = tuple(rows[0])
         known = self._bulk.get((mapper, names))
         if known is None:
@@ -191,7 +202,7 @@ class Shortcut:
             explain=lambda error: self._failure(error, plan, {}),
         )
         try:
-            await self._direct.insert(new)
+            await self._with_rows.insert(new)
         except Exception as error:  # noqa: BLE001 - raised below, as ours
             failure = new.explain(error)
         else:

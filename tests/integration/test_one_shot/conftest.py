@@ -32,6 +32,6 @@ async def ways(
                     session.add(model(**row))
                     await session.flush()
         listening.enter_context(statements(plain))
-        yield Ways(short, plain, is_short=backend != "mariadb")
+        yield Ways(short, plain, is_short=True)
     await short.dispose()
     await plain.dispose()

@@ -197,7 +197,6 @@ async def test_the_short_way_is_taken_by_many_rows_that_the_database_refuses(
     assert await users(prepared.short).count() == 20
 
 
-@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
 async def test_the_short_way_is_taken_by_what_the_database_refuses(prepared: Ways) -> None:
     """Without this the errors of the plain way could be compared with themselves."""
     short = (

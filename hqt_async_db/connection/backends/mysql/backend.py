@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,13 @@ from hqt_async_db.connection.backends.backend import (
     common_arguments,
     mode_options,
 )
-from hqt_async_db.connection.backends.mysql.kill import end_cancelled_statements
+from hqt_async_db.connection.backends.mysql.connection import (
+    connect_aiomysql,
+    connect_asyncmy,
+    roll_back_what_is_open,
+)
+from hqt_async_db.connection.backends.mysql.direct import MySQLDirect
+from hqt_async_db.connection.backends.mysql.kill import Killer
 from hqt_async_db.connection.backends.mysql.rollback import refuse_ended_transactions
 from hqt_async_db.connection.backends.read_only import keep_read_only
 from hqt_async_db.connection.connects import owning
@@ -43,6 +48,7 @@ class MySQL:
     def __init__(self, target: Target, options: Options) -> None:
         self._target = target
         self._options = options
+        self._killers: dict[Role, Killer] = {}
         if options.pgbouncer:
             msg = "pgbouncer=True is for PostgreSQL"
             raise ConfigurationError(msg)
@@ -56,8 +62,7 @@ class MySQL:
         """Return the keyword arguments of ``create_async_engine``."""
         timeout_s = self._target.connect_timeout_s or self._options.connect_timeout_s
         limit = self._options.statement_timeout_s
-        driver = importlib.import_module(self._target.driver)
-        connect = _connect_aiomysql if driver.__name__ == "aiomysql" else driver.connect
+        connect = connect_asyncmy if self._target.driver == "asyncmy" else connect_aiomysql
         connect_arguments = {
             "charset": "utf8mb4",
             "init_command": self._init_command(role),
@@ -81,15 +86,15 @@ class MySQL:
         if role is Role.READ:
             keep_read_only(engine)
             _commit_transactions_alone(engine.sync_engine.dialect)
-        end_cancelled_statements(engine)
+        roll_back_what_is_open(engine.sync_engine.dialect)
+        self._killers[role] = Killer(engine)
         refuse_ended_transactions(engine)
 
     def direct(
         self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
     ) -> Direct | None:
-        """Return None: one-shot statements need a session."""
-        del engines, record
-        return None
+        """Return the driver's own interface."""
+        return MySQLDirect(engines, self._options, record, self._killers[Role.WRITE])
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""
@@ -145,16 +150,3 @@ def _commit_transactions_alone(dialect: Any) -> None:
             commit(connection)
 
     dialect.do_commit = do_commit  # there is no event that could skip it
-
-
-async def _connect_aiomysql(**arguments: Any) -> Any:
-    """Connect; aiomysql itself would leave the socket open when it is cancelled."""
-    import aiomysql  # noqa: PLC0415 - only what is used
-
-    connection = aiomysql.Connection(**arguments)
-    try:
-        await connection._connect()  # noqa: SLF001 - its own connect does no more
-    except BaseException:
-        connection.close()
-        raise
-    return connection

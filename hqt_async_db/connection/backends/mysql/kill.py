@@ -15,6 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.mysql.connection import transport_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,48 +33,59 @@ _FIND: Final = (
 )
 
 
-def end_cancelled_statements(engine: AsyncEngine) -> None:
-    """Kill the server's side of a connection that is given up in mid-statement.
+class Killer:
+    """Ends on the server what the connections of an engine have begun.
 
     It costs a second connection for the moment, and nothing otherwise.
+
+    Args:
+        engine: The engine; connections that it gives up in mid-statement are
+            ended on the server by themselves.
     """
-    arguments: dict[str, Any] = {}
 
-    @event.listens_for(engine.sync_engine, "do_connect")
-    def _remember(
-        _dialect: object, _record: object, _positional: object, keywords: dict[str, Any]
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._arguments: dict[str, Any] = {}
+        for name in ("do_connect", "connect", "invalidate"):
+            event.listen(engine.sync_engine, name, getattr(self, f"_{name}"))
+
+    def _do_connect(
+        self, _dialect: object, _record: object, _positional: object, keywords: dict[str, Any]
     ) -> None:
-        arguments.update(keywords)
+        self._arguments.update(keywords)
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def _note_port(_connection: object, record: ConnectionPoolEntry) -> None:
+    def _connect(self, _connection: object, record: ConnectionPoolEntry) -> None:
         record.info[_PORT] = client_port(record.driver_connection)
 
-    @event.listens_for(engine.sync_engine, "invalidate")
-    def _kill(
-        _connection: object, record: ConnectionPoolEntry, error: BaseException | None
+    def _invalidate(
+        self, _connection: object, record: ConnectionPoolEntry, error: BaseException | None
     ) -> None:
         port = record.info.get(_PORT)
         if port is None or not isinstance(error, asyncio.CancelledError) or not in_greenlet():
             return
         thread_id = record.driver_connection.thread_id()  # type: ignore[union-attr]  # it is still there
-        killing = _kill_thread(dict(arguments), thread_id, port)
-        task = tasks.start(killing, name="hqt_async_db kill statement")
+        task = self._start("KILL", thread_id, port)
         cancelled = await_(tasks.wait(task, None))
         if cancelled is not None:
             raise cancelled
 
+    def end_statement(self, driver: Any) -> None:
+        """Have the server end what runs on a connection of the driver, and answer."""
+        port = client_port(driver)
+        if port is not None:
+            self._start("KILL QUERY", driver.thread_id(), port)
+
+    def _start(self, verb: str, thread_id: int, port: str) -> asyncio.Task[None]:
+        killing = _kill(dict(self._arguments), verb, thread_id, port)
+        return tasks.start(killing, name="hqt_async_db kill statement")
+
 
 def client_port(connection: Any) -> str | None:
     """Return the local port of a driver's connection, None for a Unix socket."""
-    transport = getattr(connection, "_transport", None)  # asyncmy
-    if transport is None:
-        transport = connection._writer.transport  # noqa: SLF001 - aiomysql has no public name
-    address = transport.get_extra_info("sockname")
+    address = transport_of(connection).get_extra_info("sockname")
     return str(address[1]) if isinstance(address, tuple) else None
 
 
-async def _kill_thread(arguments: dict[str, Any], thread_id: int, port: str) -> None:
+async def _kill(arguments: dict[str, Any], verb: str, thread_id: int, port: str) -> None:
     connect = arguments.pop("async_creator_fn")
     arguments.pop("init_command", None)
     try:
@@ -83,7 +95,7 @@ async def _kill_thread(arguments: dict[str, Any], thread_id: int, port: str) -> 
                 async with connection.cursor() as cursor:
                     await cursor.execute(_FIND, (thread_id, port))
                     if await cursor.fetchone():
-                        await cursor.execute(f"KILL {thread_id:d}")
+                        await cursor.execute(f"{verb} {thread_id:d}")
             finally:
                 connection.close()
     except Exception as error:  # noqa: BLE001 - the cancellation is what the caller must see

@@ -20,6 +20,7 @@ from hqt_async_db.connection.backends.postgresql.commit import (
     asyncpg_connection,
     psycopg_connection,
 )
+from hqt_async_db.connection.backends.postgresql.psycopg_direct import PsycopgDirect
 from hqt_async_db.connection.backends.read_only import OWN_STATEMENT, keep_read_only
 from hqt_async_db.connection.connects import owning
 
@@ -86,13 +87,14 @@ class PostgreSQL:
     def direct(
         self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
     ) -> Direct | None:
-        """Return asyncpg's own interface; None for psycopg and behind pgbouncer.
+        """Return the driver's own interface; None behind pgbouncer.
 
         There a prepared statement would have to be sent in a transaction.
         """
-        if self._target.driver != "asyncpg" or self._options.pgbouncer:
+        if self._options.pgbouncer:
             return None
-        return AsyncpgDirect(engines, self._options, record)
+        direct = AsyncpgDirect if self._target.driver == "asyncpg" else PsycopgDirect
+        return direct(engines, self._options, record)
 
     async def describe(self, connection: AsyncConnection) -> dict[str, Any]:
         """Return version and durability; one statement."""

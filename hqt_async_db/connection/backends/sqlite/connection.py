@@ -34,7 +34,7 @@ from hqt_async_db.errors import ReadOnlyViolationError, StatementFailedError, Tr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from hqt_async_db.connection.backends.direct import Write
+    from hqt_async_db.connection.backends.direct import Parameters, Write
     from hqt_async_db.connection.backends.sqlite.gate import WriteGate
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 
@@ -146,7 +146,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         """Run a statement, in the transaction that it needs, in one hop."""
         self._await(self._run(call, writes=writes))
 
-    async def read_directly(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    async def read_directly(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Run a SELECT without SQLAlchemy, in one hop, and return its rows."""
         call = Call(sql, parameters)
         await self._run(call, writes=False)
@@ -159,7 +159,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         return Answer(call.rowcount, call.rows)
 
     @asynccontextmanager
-    async def stream_directly(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Stream]:
+    async def stream_directly(self, sql: str, parameters: Parameters) -> AsyncIterator[Stream]:
         """Run a SELECT without SQLAlchemy, and lend its rows."""
         call = Call(sql, parameters)
         call.keep_open = True

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from hqt_async_db.connection.backends.direct import Parameters
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.sessions.transaction import Receipt
 
@@ -63,12 +64,12 @@ class FileDirect:
         """Open a connection to read and one to write."""
         await asyncio.gather(self._reads.open(), self._writes.open())
 
-    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    async def read(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
         return await self._reads.read(sql, parameters)
 
     @asynccontextmanager
-    async def cursor(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Cursor]:
+    async def cursor(self, sql: str, parameters: Parameters) -> AsyncIterator[Cursor]:
         """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
         async with (
             Lent(self._readers, "one-shot stream") as lent,

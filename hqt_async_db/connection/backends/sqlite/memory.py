@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
     from hqt_async_db.connection.backends.backend import Role
+    from hqt_async_db.connection.backends.direct import Parameters
     from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
     from hqt_async_db.connection.backends.sqlite.worker import Job
     from hqt_async_db.connection.options import Options
@@ -50,7 +51,7 @@ class MemoryDirect:
         """Do nothing more: the pools are warmed up as such."""
         await self.ready()
 
-    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    async def read(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
         async with Lent(self._pool, "one-shot read") as lent:
             thread: ConnectionThread = lent.adapted.thread
@@ -60,7 +61,7 @@ class MemoryDirect:
             return rows
 
     @asynccontextmanager
-    async def cursor(self, sql: str, parameters: Sequence[Any]) -> AsyncIterator[Cursor]:
+    async def cursor(self, sql: str, parameters: Parameters) -> AsyncIterator[Cursor]:
         """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
         async with (
             Lent(self._pool, "one-shot stream") as lent,
@@ -107,7 +108,7 @@ class MemoryDirect:
 
 
 def _fetch(
-    _job: Job, connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
+    _job: Job, connection: sqlite3.Connection, sql: str, parameters: Parameters
 ) -> list[Any]:
     return connection.execute(sql, parameters).fetchall()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from hqt_async_db.connection.backends.direct import Parameters
     from hqt_async_db.connection.backends.sqlite.lanes import Lane
 
 
@@ -50,7 +51,7 @@ class ReadLanes:
         if not self._waiting:
             await self._maker.lane()
 
-    async def read(self, sql: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    async def read(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Return all rows of a statement, in one hop."""
         while not self._waiting:
             await self._maker.lane()

@@ -1,0 +1,81 @@
+"""One-shot statements on MySQL and MariaDB through asyncmy or aiomysql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.connection.backends.direct import Answer
+from hqt_async_db.connection.backends.mysql.connection import is_open
+from hqt_async_db.connection.backends.server_direct import ServerDirect
+from hqt_async_db.connection.translation.translate import leaves_connection_usable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from hqt_async_db.connection.backends.backend import Role
+    from hqt_async_db.connection.backends.direct import Parameters, Write
+    from hqt_async_db.connection.backends.mysql.kill import Killer
+    from hqt_async_db.connection.lending import Lent
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
+
+
+class MySQLDirect(ServerDirect):
+    """Statements whose COMMIT goes in the same message.
+
+    Both drivers agree with the server on messages of several statements, of
+    which it runs none after one that failed.
+
+    Args:
+        engines: As there.
+        options: As there.
+        record: As there.
+        killer: What ends a statement of the writing engine on the server.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[Role, AsyncEngine],
+        options: Options,
+        record: Callable[[Receipt], None],
+        killer: Killer,
+    ) -> None:
+        super().__init__(engines, options, record)
+        self._killer = killer
+
+    def _is_open(self, driver: Any) -> bool:
+        return is_open(driver)
+
+    async def _fetch(self, driver: Any, sql: str, parameters: Parameters) -> Sequence[Any]:
+        async with driver.cursor() as cursor:
+            await cursor.execute(sql, parameters)
+            rows: Sequence[Any] = await cursor.fetchall()
+            return rows
+
+    async def _store(self, lent: Lent, write: Write) -> Answer:
+        driver = lent.driver
+        try:
+            async with driver.cursor() as cursor:
+                await cursor.execute(f"{write.sql}; COMMIT", write.parameters)
+                rows = await cursor.fetchall() if write.returns else ()
+                answer = Answer(cursor.rowcount, rows)
+                await cursor.nextset()  # what the server says of the COMMIT
+        except Exception as error:
+            if leaves_connection_usable(error):
+                await _roll_back(lent)
+            raise
+        driver.is_clean = True
+        return answer
+
+    def _interrupt(self, driver: Any) -> None:
+        self._killer.end_statement(driver)
+
+
+async def _roll_back(lent: Lent) -> None:
+    """Let go of the locks that a statement has taken although it failed."""
+    try:
+        await lent.driver.rollback()
+    except Exception:  # noqa: BLE001 - the statement's error is what the caller must see
+        lent.spend()  # which rolls back as well
