@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.integration.test_connection.entries import create_table
 
 if TYPE_CHECKING:
     from hqt_async_db.connection.manager import DatabaseManager
     from tests.fixtures.managers import MakeDb
+
+_SECOND = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+aiomysql"}
+
+
+class Drive(Protocol):
+    """Give the URL of a server's database a driver."""
+
+    def __call__(self, url: str) -> str:
+        """Return the URL."""
+
+
+@pytest.fixture(params=["first", "second"])
+def drive(request: pytest.FixtureRequest, backend: str) -> Drive:
+    """Each of the two drivers of the test's server."""
+
+    def drive(url: str) -> str:
+        if request.param == "first":
+            return url
+        name = _SECOND[backend]
+        return make_url(url).set(drivername=name).render_as_string(hide_password=False)
+
+    return drive
+
+
+@pytest.fixture
+def driven_url(database_url: str, drive: Drive) -> str:
+    """The test's database through each driver."""
+    return drive(database_url)
 
 
 @pytest.fixture

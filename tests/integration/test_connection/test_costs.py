@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import aiosqlite
 import pytest
-from sqlalchemy import insert, make_url, select
+from sqlalchemy import insert, select
 
 from hqt_async_db import DatabaseManager
 from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
@@ -199,18 +199,8 @@ def counted_hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
         yield counted
 
 
-_SECOND = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+aiomysql"}
-# For both drivers: psycopg prepares what it runs for the fifth time.
+# psycopg prepares what it runs for the fifth time.
 _WARM = 8
-
-
-@pytest.fixture(params=["first", "second"])
-def driver_url(request: pytest.FixtureRequest, backend: str, database_url: str) -> str:
-    """The database through the one driver of its server, and through the other."""
-    url = make_url(database_url)
-    if request.param == "second":
-        url = url.set(drivername=_SECOND[backend])
-    return url.render_as_string(hide_password=False)
 
 
 @pytest.mark.backends("postgresql", "mariadb")
@@ -238,10 +228,10 @@ def driver_url(request: pytest.FixtureRequest, backend: str, database_url: str) 
     ],
 )
 async def test_messages(
-    driver_url: str, backend: str, use: Use, on_postgresql: int, on_mariadb: int
+    driven_url: str, backend: str, use: Use, on_postgresql: int, on_mariadb: int
 ) -> None:
     messages = on_postgresql if backend == "postgresql" else on_mariadb
-    async with opened_through_proxy(driver_url) as (db, proxy):
+    async with opened_through_proxy(driven_url) as (db, proxy):
         for _ in range(_WARM):
             await use(db)
         before = proxy.requests

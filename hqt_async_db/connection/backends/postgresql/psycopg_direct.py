@@ -31,7 +31,9 @@ class PsycopgDirect(PostgreSQLDirect):
         import psycopg  # noqa: PLC0415 - only what is used
 
         try:
-            # libpq learns of a server that went away from what is there to be read.
+            # libpq learns of a server that went away from what there is to be read: first
+            # its last words, then the end.
+            driver.pgconn.consume_input()
             driver.pgconn.consume_input()
         except psycopg.OperationalError:
             return False
