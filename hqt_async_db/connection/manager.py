@@ -69,7 +69,8 @@ class DatabaseManager:
         statement_timeout_s: Seconds until a statement is ended, None for no
             limit. MySQL (not MariaDB) applies it to SELECT alone.
         lock_timeout_s: Seconds to wait for a lock, or for the turn to write.
-        commit_timeout_s: Seconds after which a commit counts as unknown.
+        commit_timeout_s: Seconds after which the outcome of a commit counts as
+            unknown; a server is first asked to end a one-shot write.
         pgbouncer: Work behind a pooler in transaction mode.
         sqlite_synchronous: ``FULL`` survives power loss, ``NORMAL`` may lose
             the last commits then; see the README.

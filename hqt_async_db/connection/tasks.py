@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hqt_async_db")
+
+GRACE_S: Final = 1.0
 
 # asyncio itself keeps only weak references to running tasks.
 _running: dict[asyncio.Future[Any], object] = {}
@@ -53,46 +58,82 @@ async def wait(
     Args:
         task: What to wait for.
         timeout_s: How long, None for ever.
-        hasten: Called once if the waiter is cancelled, to bring the end about.
+        hasten: Called once if the waiter is cancelled or the time is up, to
+            bring the end about; which may then take ``GRACE_S`` more.
 
     Returns:
         The cancellation that arrived while waiting, for the caller to raise
         once it knows how the task ended, or None. After ``timeout_s`` the
         task may still be running.
     """
-    loop = asyncio.get_running_loop()
+    waiting = _Waiting(hasten)
     cancelled: asyncio.CancelledError | None = None
-    is_over = False
-
-    def wake(_: object = None) -> None:
-        nonlocal is_over
-        is_over = True
-        if not waiter.done():
-            waiter.set_result(None)
-
-    waiter = loop.create_future()
-    timer = None if timeout_s is None else loop.call_later(timeout_s, wake)
-    task.add_done_callback(wake)
+    waiting.limit(timeout_s)
+    task.add_done_callback(waiting.wake)
     try:
         if hasten is not None:  # behind the shield it would not be called
             try:
-                await waiter
+                await waiting.once()
             except asyncio.CancelledError as first:
                 cancelled = first
-                hasten()
-        if not is_over:
+                waiting.urge()
+        if not waiting.is_over:
             with _shield():
-                while not is_over:
-                    waiter = loop.create_future()
+                while not waiting.is_over:
                     try:
-                        await waiter
+                        await waiting.once()
                     except asyncio.CancelledError as further:
                         cancelled = further
     finally:
-        task.remove_done_callback(wake)
-        if timer is not None:
-            timer.cancel()
+        task.remove_done_callback(waiting.wake)
+        waiting.limit(None)
     return cancelled
+
+
+class _Waiting:
+    """What wakes one call of :func:`wait`: the end of the task, or that of its time."""
+
+    __slots__ = ("_hasten", "_loop", "_timer", "_waiter", "is_over")
+
+    def __init__(self, hasten: Callable[[], object] | None) -> None:
+        self._hasten = hasten
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.is_over = False
+
+    def once(self) -> asyncio.Future[None]:
+        """Return what is done when it is over."""
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def wake(self, _: object = None) -> None:
+        self.is_over = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def limit(self, timeout_s: float | None) -> None:
+        """Set the time from now on, None for no limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._run_out)
+
+    def _run_out(self) -> None:
+        if self._hasten is None:
+            self.wake()
+        else:
+            self.urge()
+            self.limit(GRACE_S)
+
+    def urge(self) -> None:
+        """Call ``hasten``, once."""
+        hasten, self._hasten = self._hasten, None
+        if hasten is None:
+            return
+        try:
+            hasten()
+        except Exception as error:  # noqa: BLE001 - what the caller must know is how the task ends
+            _log.warning("a statement could not be ended early: %s", type(error).__name__)
 
 
 async def attend(  # noqa: PLR0913 - what start and wait take

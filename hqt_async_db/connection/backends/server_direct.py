@@ -55,8 +55,8 @@ class ServerDirect:
         """Tell whether the server, as far as is known here, has not closed a connection."""
         raise NotImplementedError
 
-    async def _fetch(self, driver: Any, sql: str, parameters: Parameters) -> Sequence[Any]:
-        """Return all rows of a SELECT, outside of any transaction."""
+    async def _fetch(self, lent: Lent, sql: str, parameters: Parameters) -> Sequence[Any]:
+        """Return all rows that a statement returns."""
         raise NotImplementedError
 
     async def _store(self, lent: Lent, write: Write) -> Answer:
@@ -86,7 +86,7 @@ class ServerDirect:
         self._require_read_only(sql)
         async with self._lent(Role.READ, "one-shot read") as lent:
             self._require_open(lent.driver)
-            return await self._fetch(lent.driver, sql, parameters)
+            return await self._fetch(lent, sql, parameters)
 
     async def write(self, write: Write) -> Answer:
         """Run one short statement and commit, in one round trip.

@@ -9,73 +9,82 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from typing import Any, Final
+
+_CLIENT: Final = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 
 
-class _Clean:
+class Clean:
     """What both drivers' connections get.
 
     Attributes:
         is_clean: Whether nothing was sent since a COMMIT or ROLLBACK.
+        client: The host and port from which the server sees it come.
     """
 
     is_clean = False
+    client = ""
 
-    async def query(self, *arguments: Any, **keywords: Any) -> Any:
+    async def _execute_command(self, *arguments: Any) -> Any:
+        """Send anything at all: what both drivers have everything go through."""
         self.is_clean = False
-        return await super().query(*arguments, **keywords)  # type: ignore[misc]  # of the driver's class
+        return await super()._execute_command(*arguments)  # type: ignore[misc]  # of the driver's class
 
     async def commit(self) -> None:
-        self.is_clean = False
+        """Send COMMIT."""
         await super().commit()  # type: ignore[misc]  # as above
         self.is_clean = True
 
     async def rollback(self) -> None:
-        self.is_clean = False
+        """Send ROLLBACK."""
         await super().rollback()  # type: ignore[misc]  # as above
         self.is_clean = True
+
+    async def note_client(self) -> None:
+        """Ask the server, who sees no more than a proxy in between, where this comes from."""
+        await self.query(_CLIENT)  # type: ignore[attr-defined]  # as above
+        ((self.client,),) = self._result.rows  # type: ignore[attr-defined]  # as above
 
 
 @functools.cache
 def connection_class(driver: str) -> type[Any]:
     """Return the class of connections, for ``asyncmy`` or ``aiomysql``."""
     module = importlib.import_module(driver)  # only what is used
-    return type("Connection", (_Clean, module.Connection), {})
+    return type("Connection", (Clean, module.Connection), {})
 
 
 async def connect_asyncmy(**arguments: Any) -> Any:
-    """Connect, as asyncmy's own function does."""
-    connection = connection_class("asyncmy")(**arguments)
-    await connection.connect()
-    return connection
+    """Connect, as asyncmy's own function does; one round trip more."""
+    return await _connect(connection_class("asyncmy")(**arguments), "connect")
 
 
 async def connect_aiomysql(**arguments: Any) -> Any:
     """Connect; aiomysql itself would leave the socket open when it is cancelled."""
-    connection = connection_class("aiomysql")(**arguments)
+    return await _connect(connection_class("aiomysql")(**arguments), "_connect")
+
+
+async def _connect(connection: Any, method: str) -> Any:
     try:
-        await connection._connect()  # noqa: SLF001 - its own connect does no more
+        await getattr(connection, method)()
+        await connection.note_client()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def transport_of(connection: Any) -> Any:
-    """Return the transport of a driver's connection, None once it is closed."""
-    if hasattr(connection, "_transport"):  # asyncmy
-        return connection._transport  # noqa: SLF001 - it has no public name
-    writer = connection._writer  # noqa: SLF001 - as above
-    return None if writer is None else writer.transport
-
-
 def is_open(connection: Any) -> bool:
-    """Tell whether a connection is open, as far as is known here."""
-    transport = transport_of(connection)
-    if transport is None or transport.is_closing():
+    """Tell whether a connection is open, as far as is known here.
+
+    Both drivers close one whose answer nobody has waited for.
+    """
+    if hasattr(connection, "_transport"):  # asyncmy; neither has a public name
+        transport = connection._transport  # noqa: SLF001
+        return transport is not None and not transport.is_closing()
+    writer, reader = connection._writer, connection._reader  # noqa: SLF001
+    if writer is None or writer.transport.is_closing():
         return False
-    reader = getattr(connection, "_reader", None)  # aiomysql
-    return reader is None or not (reader.at_eof() or reader.eof_received or reader.exception())
+    return not (reader.at_eof() or reader.eof_received or reader.exception())
 
 
 def roll_back_what_is_open(dialect: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from hqt_async_db.connection.backends.direct import Answer
-from hqt_async_db.connection.backends.mysql.connection import is_open
+from hqt_async_db.connection.backends.direct import Answer, NoWayError
+from hqt_async_db.connection.backends.mysql.connection import Clean, is_open
 from hqt_async_db.connection.backends.server_direct import ServerDirect
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.lending import Lent
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.sessions.transaction import Receipt
+
+# Characters or bytes of a value. A server that finds a message too large may cut the line
+# before it says so, and then nobody knows of the COMMIT; it takes a megabyte at the least.
+_LARGE: Final = 100_000
 
 
 class MySQLDirect(ServerDirect):
@@ -45,32 +49,47 @@ class MySQLDirect(ServerDirect):
         super().__init__(engines, options, record)
         self._killer = killer
 
+    async def write(self, write: Write) -> Answer:
+        """Run one short statement and commit, unless it is large."""
+        if any(isinstance(v, str | bytes) and len(v) > _LARGE for v in write.parameters):
+            raise NoWayError
+        return await super().write(write)
+
     def _is_open(self, driver: Any) -> bool:
         return is_open(driver)
 
-    async def _fetch(self, driver: Any, sql: str, parameters: Parameters) -> Sequence[Any]:
-        async with driver.cursor() as cursor:
+    async def _fetch(self, lent: Lent, sql: str, parameters: Parameters) -> Sequence[Any]:
+        async with _cursor(lent) as cursor:
             await cursor.execute(sql, parameters)
             rows: Sequence[Any] = await cursor.fetchall()
             return rows
 
     async def _store(self, lent: Lent, write: Write) -> Answer:
-        driver = lent.driver
         try:
-            async with driver.cursor() as cursor:
-                await cursor.execute(f"{write.sql}; COMMIT", write.parameters)
+            async with _cursor(lent) as cursor:
+                # On a line of its own, lest it be taken for the end of a comment.
+                await cursor.execute(f"{write.sql}\n; COMMIT", write.parameters)
                 rows = await cursor.fetchall() if write.returns else ()
                 answer = Answer(cursor.rowcount, rows)
-                await cursor.nextset()  # what the server says of the COMMIT
+                is_committed = await cursor.nextset()
         except Exception as error:
             if leaves_connection_usable(error):
                 await _roll_back(lent)
             raise
-        driver.is_clean = True
+        if not is_committed:
+            msg = "the server did not answer to COMMIT"
+            raise ConnectionResetError(msg)
+        if isinstance(lent.driver, Clean):
+            lent.driver.is_clean = True
         return answer
 
     def _interrupt(self, driver: Any) -> None:
         self._killer.end_statement(driver)
+
+
+def _cursor(lent: Lent) -> Any:
+    """Return the cursor that SQLAlchemy would use, whatever the connection's own."""
+    return lent.driver.cursor(getattr(lent.adapted.dbapi, "Cursor", None))
 
 
 async def _roll_back(lent: Lent) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from hqt_async_db.connection import tasks
-from hqt_async_db.connection.backends.mysql.connection import transport_of
+from hqt_async_db.connection.backends.mysql.connection import is_open
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,13 +24,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hqt_async_db")
 
 _TIMEOUT_S: Final = 2.0
-_PORT: Final = "hqt_client_port"
-# By the port of the client as well: behind a proxy or a balancer the id alone
-# could name a connection of somebody else.
-_FIND: Final = (
-    "SELECT id FROM information_schema.processlist "
-    "WHERE id = %s AND SUBSTRING_INDEX(host, ':', -1) = %s"
-)
+# By its client as well: behind a balancer the id alone could name a connection of
+# somebody else, on another server.
+_FIND: Final = "SELECT id FROM information_schema.processlist WHERE id = %s AND host = %s"
 
 
 class Killer:
@@ -45,47 +41,34 @@ class Killer:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._arguments: dict[str, Any] = {}
-        for name in ("do_connect", "connect", "invalidate"):
-            event.listen(engine.sync_engine, name, getattr(self, f"_{name}"))
+        event.listen(engine.sync_engine, "do_connect", self._do_connect)
+        event.listen(engine.sync_engine, "invalidate", self._invalidate)
 
     def _do_connect(
         self, _dialect: object, _record: object, _positional: object, keywords: dict[str, Any]
     ) -> None:
         self._arguments.update(keywords)
 
-    def _connect(self, _connection: object, record: ConnectionPoolEntry) -> None:
-        record.info[_PORT] = client_port(record.driver_connection)
-
     def _invalidate(
         self, _connection: object, record: ConnectionPoolEntry, error: BaseException | None
     ) -> None:
-        port = record.info.get(_PORT)
-        if port is None or not isinstance(error, asyncio.CancelledError) or not in_greenlet():
-            return
-        thread_id = record.driver_connection.thread_id()  # type: ignore[union-attr]  # it is still there
-        task = self._start("KILL", thread_id, port)
-        cancelled = await_(tasks.wait(task, None))
+        driver = record.driver_connection
+        if not isinstance(error, asyncio.CancelledError) or is_open(driver) or not in_greenlet():
+            return  # nothing runs on a connection that is open: it has been waited for
+        cancelled = await_(tasks.wait(self._start("KILL", driver), None))
         if cancelled is not None:
             raise cancelled
 
     def end_statement(self, driver: Any) -> None:
         """Have the server end what runs on a connection of the driver, and answer."""
-        port = client_port(driver)
-        if port is not None:
-            self._start("KILL QUERY", driver.thread_id(), port)
+        self._start("KILL QUERY", driver)
 
-    def _start(self, verb: str, thread_id: int, port: str) -> asyncio.Task[None]:
-        killing = _kill(dict(self._arguments), verb, thread_id, port)
+    def _start(self, verb: str, driver: Any) -> asyncio.Task[None]:
+        killing = _kill(dict(self._arguments), verb, driver.thread_id(), driver.client)
         return tasks.start(killing, name="hqt_async_db kill statement")
 
 
-def client_port(connection: Any) -> str | None:
-    """Return the local port of a driver's connection, None for a Unix socket."""
-    address = transport_of(connection).get_extra_info("sockname")
-    return str(address[1]) if isinstance(address, tuple) else None
-
-
-async def _kill(arguments: dict[str, Any], verb: str, thread_id: int, port: str) -> None:
+async def _kill(arguments: dict[str, Any], verb: str, thread_id: int, client: str) -> None:
     connect = arguments.pop("async_creator_fn")
     arguments.pop("init_command", None)
     try:
@@ -93,7 +76,7 @@ async def _kill(arguments: dict[str, Any], verb: str, thread_id: int, port: str)
             connection = await connect(**arguments)
             try:
                 async with connection.cursor() as cursor:
-                    await cursor.execute(_FIND, (thread_id, port))
+                    await cursor.execute(_FIND, (thread_id, client))
                     if await cursor.fetchone():
                         await cursor.execute(f"{verb} {thread_id:d}")
             finally:

@@ -40,8 +40,8 @@ class AsyncpgDirect(PostgreSQLDirect):
     def _is_open(self, driver: Any) -> bool:
         return not driver.is_closed()
 
-    async def _fetch(self, driver: Any, sql: str, parameters: Parameters) -> Sequence[Any]:
-        rows: Sequence[Any] = await driver.fetch(sql, *parameters)
+    async def _fetch(self, lent: Lent, sql: str, parameters: Parameters) -> Sequence[Any]:
+        rows: Sequence[Any] = await lent.driver.fetch(sql, *parameters)
         return rows
 
     async def _store(self, lent: Lent, write: Write) -> Answer:

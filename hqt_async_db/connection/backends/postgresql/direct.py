@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer, NoWayError
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from hqt_async_db.connection.backends.direct import Rows, Write
+    from hqt_async_db.connection.lending import Lent
 
 T = TypeVar("T")
+
+# The server refuses a prepared statement whose result has changed, or does not know it.
+STALE: Final = frozenset({"0A000", "26000"})
 
 
 class PostgreSQLDirect(ServerDirect):
@@ -37,8 +41,8 @@ class PostgreSQLDirect(ServerDirect):
         if len(writes) == 1 and writes[0].joins:
             return [await self.write(writes[0])]
 
-        async def send(driver: Any) -> list[Answer]:
-            return [Answer(rows=await self._fetch(driver, w.sql, w.parameters)) for w in writes]
+        async def send(lent: Lent) -> list[Answer]:
+            return [Answer(rows=await self._fetch(lent, w.sql, w.parameters)) for w in writes]
 
         tables = frozenset[str]().union(*[write.tables for write in writes])
         return await self._transact(send, tables, writes[0].explain)
@@ -46,14 +50,14 @@ class PostgreSQLDirect(ServerDirect):
     async def insert(self, rows: Rows) -> None:
         """Copy many rows in one transaction."""
 
-        async def send(driver: Any) -> None:
-            await self._copy(driver, rows)
+        async def send(lent: Lent) -> None:
+            await self._copy(lent.driver, rows)
 
         await self._transact(send, frozenset({rows.table.name}), rows.explain)
 
     async def _transact(
         self,
-        send: Callable[[Any], Awaitable[T]],
+        send: Callable[[Lent], Awaitable[T]],
         tables: frozenset[str],
         explain: Callable[[BaseException], BaseException],
     ) -> T:
@@ -61,10 +65,10 @@ class PostgreSQLDirect(ServerDirect):
         async with self._lent(Role.WRITE, "one-shot write") as lent:
             try:
                 end = await self._begin(lent.driver)
-                answer = await send(lent.driver)
+                answer = await send(lent)
             except BaseException as error:
                 lent.spend()  # which rolls back
-                if self._is_of_encoding(error):
+                if self._is_of_encoding(error) or getattr(error, "sqlstate", None) in STALE:
                     raise NoWayError from error
                 self._record(Receipt("rolled_back", tables))
                 raise

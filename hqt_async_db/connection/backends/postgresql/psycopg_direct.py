@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import Answer
-from hqt_async_db.connection.backends.postgresql.direct import PostgreSQLDirect
+from hqt_async_db.connection.backends.postgresql.direct import STALE, PostgreSQLDirect
 from hqt_async_db.connection.pacing import paced
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class PsycopgDirect(PostgreSQLDirect):
             return False
         return True
 
-    async def _fetch(self, driver: Any, sql: str, parameters: Parameters) -> Sequence[Any]:
-        cursor = await driver.execute(sql, parameters)
+    async def _fetch(self, lent: Lent, sql: str, parameters: Parameters) -> Sequence[Any]:
+        cursor = await _execute(lent, sql, parameters)
         rows: Sequence[Any] = await cursor.fetchall()
         return rows
 
@@ -48,7 +48,7 @@ class PsycopgDirect(PostgreSQLDirect):
         driver = lent.driver
         await driver.set_autocommit(True)  # psycopg's own affair: nothing is sent
         try:
-            cursor = await driver.execute(write.sql, write.parameters)
+            cursor = await _execute(lent, write.sql, write.parameters)
             rows = await cursor.fetchall() if write.returns else ()
         finally:
             if driver.info.transaction_status == _IDLE:
@@ -81,6 +81,23 @@ class PsycopgDirect(PostgreSQLDirect):
 
     def _interrupt(self, driver: Any) -> None:
         tasks.start(_cancel(driver), name="hqt_async_db cancel statement")
+
+
+async def _execute(lent: Lent, sql: str, parameters: Parameters) -> Any:
+    """Return the cursor of a statement.
+
+    Outside of a transaction psycopg never forgets a prepared statement that
+    the server does not take any more, since a table of it has changed.
+    """
+    import psycopg  # noqa: PLC0415 - only what is used
+
+    try:
+        return await lent.driver.execute(sql, parameters)
+    except psycopg.Error as error:
+        if error.sqlstate not in STALE or lent.driver.info.transaction_status != _IDLE:
+            raise
+    lent.spend()
+    return await lent.driver.execute(sql, parameters, prepare=False)
 
 
 async def _cancel(driver: Any) -> None:
