@@ -54,7 +54,7 @@ async def attend(
         tasks.note(outcome, owner)
         try:
             cancelled = await tasks.wait(awaited, timeout_s, hasten)
-        except BaseException:  # the program ends, or ``hasten`` failed
+        except BaseException:  # the program ends
             outcome.cancel()
             raise
         if awaited.done():

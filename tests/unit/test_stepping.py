@@ -201,19 +201,19 @@ async def test_the_end_of_the_program_is_no_outcome(driver: Driver) -> None:
     assert not tasks.are_running(owner)
 
 
-async def test_nobody_waits_for_what_cannot_be_hastened(driver: Driver) -> None:
+async def test_what_cannot_be_hastened_is_waited_for(driver: Driver) -> None:
     def fail() -> None:
         msg = "cannot"
         raise LookupError(msg)
 
-    owner = object()
-    attend = stepping.attend(driver.ask(), name="work", owner=owner, hasten=fail)
-    task = asyncio.create_task(attend)
-    await asyncio.sleep(0)
+    task = await attending(driver.ask(), hasten=fail)
     task.cancel()
-    with pytest.raises(LookupError, match="cannot"):
-        await task
-    await asyncio.wait_for(tasks.drain(owner), 1)
+    await asyncio.sleep(0)
+    assert not task.done()
+    await driver.answer(0)
+    outcome, cancelled = await task
+    assert outcome.result() == "answer 0"
+    assert isinstance(cancelled, asyncio.CancelledError)
 
 
 @pytest.mark.parametrize("times", [1, 2])

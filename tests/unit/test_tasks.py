@@ -132,3 +132,36 @@ async def test_draining_waits_for_the_owner_s_tasks_alone() -> None:
     assert not other.done()
     others.may_end.set()
     assert await other == "result"
+
+
+async def test_a_cancellation_outlives_what_cannot_be_hastened() -> None:
+    def hasten() -> None:
+        msg = "there is nobody to ask"
+        raise LookupError(msg)
+
+    work = Work()
+    ended = tasks.start(work(), name="work")
+    caller = asyncio.create_task(tasks.wait(ended, None, hasten))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    work.may_end.set()
+    assert isinstance(await caller, asyncio.CancelledError)
+    assert ended.result() == "result"
+
+
+async def test_what_is_late_is_hastened_once_and_given_up_after_a_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "GRACE_S", 0.05)
+    calls: list[float] = []
+    started = time.monotonic()
+    work = Work()
+    ended = tasks.start(work(), name="work")
+    waiting = tasks.wait(ended, 0.05, lambda: calls.append(time.monotonic() - started))
+    assert await waiting is None
+    assert not ended.done()
+    assert len(calls) == 1
+    assert 0.05 <= calls[0] < time.monotonic() - started - 0.04
+    work.may_end.set()
+    await ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import event, func, text
 
 from hqt_async_db import (
-    BaseRepository,
     CommitOutcomeUnknownError,
     ConnectionFailedError,
     DatabaseManager,
@@ -20,10 +19,16 @@ from hqt_async_db import (
 )
 from tests.integration.test_connection.entries import Entry, create_table, names_in
 from tests.integration.test_connection.lines import Proxy
+from tests.integration.test_connection.locked import (
+    change,
+    locked_row,
+    of_server,
+    repository,
+    until_one_waits,
+    until_so_many_wait,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sqlalchemy import ColumnElement
 
     from tests.fixtures.managers import MakeDb
@@ -31,11 +36,6 @@ if TYPE_CHECKING:
     from tests.servers.process import ServerProcess
 
 pytestmark = pytest.mark.backends("postgresql", "mariadb")
-_PATIENCE_S = 10.0
-_WAITING = {
-    "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
-    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
-}
 _CONNECTION = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
 
 
@@ -50,50 +50,6 @@ def private_url(private_server: ServerProcess, drive: Drive) -> str:
     """A database of a server that no other test uses."""
     private_server.admin.execute("CREATE DATABASE own")
     return drive(private_server.url("own"))
-
-
-def repository(db: DatabaseManager) -> BaseRepository[Entry]:
-    """Return the repository of these tests."""
-    return BaseRepository(db, Entry)
-
-
-@asynccontextmanager
-async def locked_row(db: DatabaseManager, name: str) -> AsyncIterator[None]:
-    """Hold the lock of a row."""
-    async with db.session() as session:
-        await session.execute(text("SELECT 1 FROM entries WHERE name = :n FOR UPDATE"), {"n": name})
-        yield
-
-
-async def waiting_for_locks(db: DatabaseManager) -> int:
-    """Return how many statements wait for a lock."""
-    async with db.session(read_only=True) as session:
-        return int(await session.scalar(text(_of_server(db, _WAITING))) or 0)
-
-
-def _of_server(db: DatabaseManager, choices: dict[str, str]) -> str:
-    return choices["postgresql" if db.dialect_name == "postgresql" else "mariadb"]
-
-
-async def until_one_waits(db: DatabaseManager) -> None:
-    """Wait until a statement waits for a lock."""
-    await until_so_many_wait(db, 1)
-
-
-async def until_so_many_wait(db: DatabaseManager, number: int) -> None:
-    """Wait until so many statements wait for a lock.
-
-    MariaDB looks again only if it was not asked for a tenth of a second.
-    """
-    deadline = time.monotonic() + _PATIENCE_S
-    while await waiting_for_locks(db) != number:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005 if db.dialect_name == "postgresql" else 0.12)
-
-
-async def change(db: DatabaseManager, entry: Entry, amount: int) -> None:
-    """Update by a one-shot write."""
-    await repository(db).update(entry, amount=amount)
 
 
 async def test_a_cancelled_write_that_waits_for_a_lock_ends_at_once(
@@ -127,7 +83,7 @@ def _sleeps(db: DatabaseManager) -> ColumnElement[bool]:
 
 async def _connection_of(db: DatabaseManager) -> int:
     async with db.session() as session:
-        return int(await session.scalar(text(_of_server(db, _CONNECTION))) or 0)
+        return int(await session.scalar(text(of_server(db, _CONNECTION))) or 0)
 
 
 async def test_a_cancellation_that_comes_too_late_tells_the_truth(ledger: DatabaseManager) -> None:
@@ -169,17 +125,21 @@ async def test_reads_are_read_only(ledger: DatabaseManager) -> None:
 async def test_a_changed_table_heals_by_itself(ledger: DatabaseManager, make_db: MakeDb) -> None:
     db = make_db(pool_size=1, max_overflow=0)
     entry = await repository(db).create(name="a")
-    assert await repository(db).count() == 1
-    assert await repository(db).get_by_id(entry.id)
+    for number in range(8):  # psycopg prepares what it runs for the fifth time
+        assert await repository(db).get_by_id(entry.id)
+        await repository(db).create_many([{"name": f"before {number}"}], returning=True)
+        await repository(db).upsert(["name"], name="a", amount=number)
     async with ledger.engine.begin() as connection:
         await connection.execute(text("ALTER TABLE entries ALTER COLUMN name TYPE varchar(80)"))
-        await connection.execute(text("ALTER TABLE entries ADD COLUMN more integer DEFAULT 1"))
+        await connection.execute(text("ALTER TABLE entries ALTER COLUMN amount TYPE bigint"))
     for number in range(2):
         found = await repository(db).get_by_id(entry.id)
         assert found is not None
         await repository(db).update(found, amount=number + 1)
         await repository(db).create(name=f"{number}")
-    assert await repository(db).count() == 3
+        await repository(db).create_many([{"name": f"after {number}"}], returning=True)
+        await repository(db).upsert(["name"], name="a", amount=number)
+    assert await repository(db).count() == 1 + 8 + 2 + 2
 
 
 async def test_a_server_that_dies_in_mid_statement(
