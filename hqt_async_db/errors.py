@@ -187,6 +187,7 @@ class DeadlineExceededError(_DatabaseFailure, sa_exc.OperationalError):
 class CommitOutcomeUnknownError(_DatabaseFailure, sa_exc.OperationalError):
     """The commit was sent, but whether it took effect cannot be known.
 
+    Or it took effect, and what the database returned of it cannot be read.
     Read the data back before trying again; nothing retries this by itself.
     """
 

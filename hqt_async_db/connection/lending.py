@@ -30,13 +30,16 @@ class Lent:
     Args:
         pool: The pool.
         purpose: What for, in messages about the pool.
+
+    Attributes:
+        is_spent: Whether the connection will be closed at the end.
     """
 
     def __init__(self, pool: Pool, purpose: str) -> None:
         self._pool = pool
         self._relaying = pool if isinstance(pool, TrackedPool) else None
         self._purpose = purpose
-        self._is_spent = False
+        self.is_spent = False
         self._usage: Usage
         self._pooled: PoolProxiedConnection
 
@@ -65,7 +68,7 @@ class Lent:
 
     def spend(self) -> None:
         """Have the connection closed at the end, whatever happens."""
-        self._is_spent = True
+        self.is_spent = True
 
     def _close(self, error: BaseException | None) -> None:
         if error is not None and tells_of_the_server(error):
@@ -81,7 +84,7 @@ class Lent:
         traceback: TracebackType | None,
     ) -> None:
         """Give the connection back, or close it."""
-        if self._is_spent or (error is not None and not leaves_connection_usable(error)):
+        if self.is_spent or (error is not None and not leaves_connection_usable(error)):
             await tasks.finish(spawn(self._close, error), name="hqt_async_db close")
             return
         if self._relaying is None or not self._relaying.hand_on(self._pooled, self._usage):

@@ -27,6 +27,7 @@ from hqt_async_db.connection.executors.arrays import ArrayInsert
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.direct_stream import DirectPieces
 from hqt_async_db.connection.executors.plans import Plans
+from hqt_async_db.connection.sessions.transaction import unreadable
 from hqt_async_db.connection.translation.translate import translate_direct
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class Shortcut:
             failure = write.explain(error)
         else:
             if plan.reader is not None:
-                answer.rows = await plan.reader.read(answer.rows)
+                is_committed = run is None
+                answer.rows = await _read_back(plan.reader, answer, is_committed=is_committed)
             return answer, given
         raise failure  # as above
 
@@ -249,7 +251,7 @@ class Shortcut:
         else:
             found: list[Any] = []
             for reader, answer in zip(readers, answers, strict=True):
-                found += await reader.read(answer.rows)
+                found += await _read_back(reader, answer, is_committed=True)
             return found
         raise failure  # as above
 
@@ -299,3 +301,17 @@ class Shortcut:
         if written is not None:
             written = replace(written, given=plan.columns_with_value(given))
         return translate_direct(error, written, self._engine.url)
+
+
+async def _read_back(reader: Reader, answer: Answer, *, is_committed: bool) -> list[Any]:
+    """Return what is made of the rows of a write.
+
+    Raises:
+        CommitOutcomeUnknownError: It is committed, and they cannot be read.
+    """
+    try:
+        return await reader.read(answer.rows)
+    except Exception as error:
+        if is_committed:
+            raise unreadable(error) from error
+        raise

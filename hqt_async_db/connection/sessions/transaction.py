@@ -101,8 +101,8 @@ def _failure_of(
     if not ended.done() or ended.cancelled():
         return unknown_outcome(None)
     error = ended.exception()
-    if error is None:
-        return None
+    if error is None or isinstance(error, CommitOutcomeUnknownError):
+        return error
     failure = explain(error)
     return unknown_outcome(failure) if _is_unknown(failure) else failure
 
@@ -125,5 +125,14 @@ def unknown_outcome(failure: BaseException | None) -> CommitOutcomeUnknownError:
         "the commit was sent, but whether it took effect is unknown; read the data back before "
         "writing it again",
         orig=getattr(failure, "orig", None),
+        connection_invalidated=True,
+    )
+
+
+def unreadable(error: Exception) -> CommitOutcomeUnknownError:
+    """Return the error for a write that was sent with its COMMIT, whose answer nobody can read."""
+    return CommitOutcomeUnknownError(
+        "the write was sent with its commit, but what the database returned cannot be read "
+        f"({type(error).__name__}); read the data back before writing it again",
         connection_invalidated=True,
     )

@@ -19,7 +19,7 @@ class Clean:
 
     Attributes:
         is_clean: Whether nothing was sent since a COMMIT or ROLLBACK.
-        client: The host and port from which the server sees it come.
+        client: The host and port from which the server sees it come, if that is known.
     """
 
     is_clean = False
@@ -43,7 +43,8 @@ class Clean:
     async def note_client(self) -> None:
         """Ask the server, who sees no more than a proxy in between, where this comes from."""
         await self.query(_CLIENT)  # type: ignore[attr-defined]  # as above
-        ((self.client,),) = self._result.rows  # type: ignore[attr-defined]  # as above
+        for (client,) in self._result.rows:  # type: ignore[attr-defined]  # as above
+            self.client = client  # there is no row where a proxy has numbers of its own
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hqt_async_db.connection.backends.direct import Answer, NoWayError
 from hqt_async_db.connection.backends.mysql.connection import Clean, is_open
 from hqt_async_db.connection.backends.server_direct import ServerDirect
+from hqt_async_db.connection.sessions.transaction import unreadable
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.sessions.transaction import Receipt
 
-# Characters or bytes of a value. A server that finds a message too large may cut the line
-# before it says so, and then nobody knows of the COMMIT; it takes a megabyte at the least.
+# Characters or bytes of all values. A server that finds a message too large may cut the line
+# before it says so, and then nobody knows of the COMMIT; as a rule it takes a megabyte.
 _LARGE: Final = 100_000
+
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/error-number-ranges.html
+_FIRST: Final = 1000
+_OF_DRIVERS: Final = range(2000, 3000)
 
 
 class MySQLDirect(ServerDirect):
@@ -51,7 +56,7 @@ class MySQLDirect(ServerDirect):
 
     async def write(self, write: Write) -> Answer:
         """Run one short statement and commit, unless it is large."""
-        if any(isinstance(v, str | bytes) and len(v) > _LARGE for v in write.parameters):
+        if sum([len(v) for v in write.parameters if isinstance(v, str | bytes)]) > _LARGE:
             raise NoWayError
         return await super().write(write)
 
@@ -65,17 +70,20 @@ class MySQLDirect(ServerDirect):
             return rows
 
     async def _store(self, lent: Lent, write: Write) -> Answer:
-        try:
-            async with _cursor(lent) as cursor:
-                # On a line of its own, lest it be taken for the end of a comment.
-                await cursor.execute(f"{write.sql}\n; COMMIT", write.parameters)
+        async with _cursor(lent) as cursor:
+            # On a line of its own, lest it be taken for the end of a comment.
+            text = cursor.mogrify(f"{write.sql}\n; COMMIT", write.parameters)
+            try:
+                await cursor.execute(text)
                 rows = await cursor.fetchall() if write.returns else ()
                 answer = Answer(cursor.rowcount, rows)
                 is_committed = await cursor.nextset()
-        except Exception as error:
-            if leaves_connection_usable(error):
-                await _roll_back(lent)
-            raise
+            except Exception as error:
+                if not _is_refusal(error):
+                    raise unreadable(error) from error
+                if leaves_connection_usable(error):
+                    await _roll_back(lent)
+                raise
         if not is_committed:
             msg = "the server did not answer to COMMIT"
             raise ConnectionResetError(msg)
@@ -90,6 +98,12 @@ class MySQLDirect(ServerDirect):
 def _cursor(lent: Lent) -> Any:
     """Return the cursor that SQLAlchemy would use, whatever the connection's own."""
     return lent.driver.cursor(getattr(lent.adapted.dbapi, "Cursor", None))
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether it is the server's answer, after which it has run nothing more."""
+    number = error.args[0] if error.args else None
+    return isinstance(number, int) and number >= _FIRST and number not in _OF_DRIVERS
 
 
 async def _roll_back(lent: Lent) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hqt_async_db")
 
 _TIMEOUT_S: Final = 2.0
+_NO_SUCH_THREAD: Final = 1094
 # By its client as well: behind a balancer the id alone could name a connection of
 # somebody else, on another server.
 _FIND: Final = "SELECT id FROM information_schema.processlist WHERE id = %s AND host = %s"
@@ -82,4 +83,6 @@ async def _kill(arguments: dict[str, Any], verb: str, thread_id: int, client: st
             finally:
                 connection.close()
     except Exception as error:  # noqa: BLE001 - the cancellation is what the caller must see
+        if error.args[:1] == (_NO_SUCH_THREAD,):
+            return  # it has ended by itself
         _log.warning("a cancelled statement may still run on the server: %s", type(error).__name__)

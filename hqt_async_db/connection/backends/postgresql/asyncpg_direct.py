@@ -10,6 +10,7 @@ from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
 from hqt_async_db.connection.backends.postgresql.direct import PostgreSQLDirect
+from hqt_async_db.connection.sessions.transaction import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -46,9 +47,21 @@ class AsyncpgDirect(PostgreSQLDirect):
 
     async def _store(self, lent: Lent, write: Write) -> Answer:
         if write.returns:
-            return Answer(rows=await lent.driver.fetch(write.sql, *write.parameters))
+            return Answer(rows=await self._returned(lent.driver, write))
         status = await lent.driver.execute(write.sql, *write.parameters)
         return Answer(rowcount=int(status.rpartition(" ")[2]))
+
+    async def _returned(self, driver: Any, write: Write) -> Sequence[Any]:
+        import asyncpg  # noqa: PLC0415 - only what is used
+
+        known = asyncpg.PostgresError, asyncpg.InterfaceError, OSError  # TimeoutError is one
+        try:
+            rows: Sequence[Any] = await driver.fetch(write.sql, *write.parameters)
+        except Exception as error:
+            if isinstance(error, known):
+                raise
+            raise unreadable(error) from error  # asyncpg raises as it is what a value cannot be
+        return rows
 
     def _interrupt(self, driver: Any) -> None:
         waiter = asyncio.get_running_loop().create_future()

@@ -9,6 +9,7 @@ from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.postgresql.direct import STALE, PostgreSQLDirect
 from hqt_async_db.connection.pacing import paced
+from hqt_async_db.connection.sessions.transaction import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,7 +50,7 @@ class PsycopgDirect(PostgreSQLDirect):
         await driver.set_autocommit(True)  # psycopg's own affair: nothing is sent
         try:
             cursor = await _execute(lent, write.sql, write.parameters)
-            rows = await cursor.fetchall() if write.returns else ()
+            rows = await _returned(cursor) if write.returns else ()
         finally:
             if driver.info.transaction_status == _IDLE:
                 await driver.set_autocommit(False)
@@ -94,10 +95,20 @@ async def _execute(lent: Lent, sql: str, parameters: Parameters) -> Any:
     try:
         return await lent.driver.execute(sql, parameters)
     except psycopg.Error as error:
-        if error.sqlstate not in STALE or lent.driver.info.transaction_status != _IDLE:
+        is_idle = lent.driver.info.transaction_status == _IDLE
+        if error.sqlstate not in STALE or lent.is_spent or not is_idle:
             raise
     lent.spend()
     return await lent.driver.execute(sql, parameters, prepare=False)
+
+
+async def _returned(cursor: Any) -> Sequence[Any]:
+    """Return the rows of a write that is committed."""
+    try:
+        rows: Sequence[Any] = await cursor.fetchall()
+    except Exception as error:
+        raise unreadable(error) from error
+    return rows
 
 
 async def _cancel(driver: Any) -> None:
