@@ -84,7 +84,7 @@ class WorkThread:
 
     def __init__(self, name: str, *, gives_way: bool = False) -> None:
         prefix = f"hqt_async_db {name}"
-        self._executor = ThreadPoolExecutor(1, prefix, _give_way if gives_way else None)
+        self._executor = ThreadPoolExecutor(1, prefix, _start_giving_way if gives_way else None)
 
     async def run(self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Return what ``work`` returns."""
@@ -131,11 +131,19 @@ class WorkThread:
         self._executor.shutdown(wait=False)
 
 
-def _give_way() -> None:
-    """Lower this thread's priority, where threads have their own and may."""
+def give_way(number: int) -> None:
+    """Have the system let everything else go before a process or a thread of ours.
+
+    Args:
+        number: The process's, or the thread's own, on Linux; elsewhere this does nothing.
+    """
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, number, _LOWEST_PRIORITY)
+
+
+def _start_giving_way() -> None:
+    give_way(threading.get_native_id())
 
 
 def _stop(future: asyncio.Future[Any], stop: Stop) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.dialects import postgresql, sqlite
 
 from hqt_async_db.backup.formats.csv_lines import CsvLines
 from hqt_async_db.backup.formats.reading import read_blocks
@@ -16,6 +16,8 @@ from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from sqlalchemy import Dialect
 
 _BLOCKS = 20
 # The first rows, two blocks that wait, and one that has no room any more.
@@ -42,9 +44,9 @@ class File:
             yield head + b"".join(b"%d%s,n\n" % (10 * block + row, value) for row in range(10))
 
 
-def source() -> Source:
-    """Return what the rows are."""
-    return Source(table_named("strategies"), "s.csv", dialect(), "csv")
+def source(dialect: Dialect | None = None) -> Source:
+    """Return what the rows are, and where they go."""
+    return Source(table_named("strategies"), "s.csv", dialect or sqlite.dialect(), "csv")
 
 
 async def read_so_far(file: File, expected: int) -> int:
@@ -66,6 +68,16 @@ async def test_parsing_goes_ahead_and_waits_for_who_stores() -> None:
         assert await read_so_far(file, _MOST_READ + 1) == _MOST_READ + 1
         async for batch in batches:
             rows += batch.size
+    assert (rows, file.given) == (10 * _BLOCKS, _BLOCKS)
+
+
+async def test_what_python_prepares_for_a_server_is_not_disturbed() -> None:
+    file, of = File(), source(postgresql.dialect())
+    rows = 0
+    async with read_blocks(file.blocks(), of, CsvLines(of)) as reader:
+        async for batch in reader:
+            rows += batch.size
+            assert await read_so_far(file, file.given) == -(-rows // 10)
     assert (rows, file.given) == (10 * _BLOCKS, _BLOCKS)
 
 

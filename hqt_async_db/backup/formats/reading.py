@@ -62,14 +62,20 @@ class BlockReader:
             self._first = batches
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
-        """Yield the rows; the next blocks are parsed meanwhile."""
-        self._parsing = tasks.start(self._parse(), name="hqt_async_db parse")
+        """Yield the rows; where they are for SQLite the next blocks are parsed meanwhile.
+
+        It stores them without the GIL. For the others Python prepares them,
+        and a second thread that needs the GIL would have the loop wait for two.
+        """
+        if self._source.dialect.name == "sqlite":
+            self._parsing = tasks.start(self._parse(), name="hqt_async_db parse")
         batches: list[Batch] | None = self._first
         while batches is not None:
             for batch in batches:
                 yield batch
-            batches = await self._parsed.get()
-        self._parsing.result()
+            batches = await (self._next() if self._parsing is None else self._parsed.get())
+        if self._parsing is not None:
+            self._parsing.result()
 
     async def _parse(self) -> None:
         """Parse block after block, a few of them ahead."""

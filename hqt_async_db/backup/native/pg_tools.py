@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hqt_async_db.backup.threads import give_way
 from hqt_async_db.connection import tasks
 from hqt_async_db.errors import BackupError, ConfigurationError
 
@@ -199,7 +200,7 @@ class _Child:
     async def run(
         self, program: Path, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[int, bytes, bytes]:
-        """Run it to its end; return its status, and what it printed and said."""
+        """Run it to its end, the loop going first; return its status, what it printed and said."""
         try:
             self._process = await asyncio.create_subprocess_exec(
                 program,
@@ -213,6 +214,7 @@ class _Child:
         except OSError as error:
             msg = f"{program} cannot be run: {error.strerror}"
             raise ConfigurationError(msg) from error
+        give_way(self._process.pid)
         if self._is_unwanted:
             self.kill()
         printed, said = await self._process.communicate()
