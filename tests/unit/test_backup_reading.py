@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import make_url
 
 from hqt_async_db.backup.formats.csv_lines import CsvLines
 from hqt_async_db.backup.formats.reading import read_blocks
@@ -44,9 +44,13 @@ class File:
             yield head + b"".join(b"%d%s,n\n" % (10 * block + row, value) for row in range(10))
 
 
+def _dialect(name: str) -> Dialect:
+    return make_url(f"{name}://").get_dialect()()
+
+
 def source(dialect: Dialect | None = None) -> Source:
     """Return what the rows are, and where they go."""
-    return Source(table_named("strategies"), "s.csv", dialect or sqlite.dialect(), "csv")
+    return Source(table_named("strategies"), "s.csv", dialect or _dialect("sqlite"), "csv")
 
 
 async def read_so_far(file: File, expected: int) -> int:
@@ -72,7 +76,7 @@ async def test_parsing_goes_ahead_and_waits_for_who_stores() -> None:
 
 
 async def test_what_python_prepares_for_a_server_is_not_disturbed() -> None:
-    file, of = File(), source(postgresql.dialect())
+    file, of = File(), source(_dialect("postgresql"))
     rows = 0
     async with read_blocks(file.blocks(), of, CsvLines(of)) as reader:
         async for batch in reader:
