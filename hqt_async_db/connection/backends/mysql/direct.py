@@ -8,7 +8,10 @@ from hqt_async_db.connection.backends.direct import Answer, NoWayError
 from hqt_async_db.connection.backends.mysql.connection import Clean, is_open
 from hqt_async_db.connection.backends.server_direct import ServerDirect
 from hqt_async_db.connection.sessions.transaction import unreadable
-from hqt_async_db.connection.translation.translate import leaves_connection_usable
+from hqt_async_db.connection.translation.translate import (
+    leaves_connection_usable,
+    tells_of_the_server,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +82,7 @@ class MySQLDirect(ServerDirect):
                 answer = Answer(cursor.rowcount, rows)
                 is_committed = await cursor.nextset()
             except Exception as error:
-                if not _is_refusal(error):
+                if not _is_refusal(error) and not tells_of_the_server(error):
                     raise unreadable(error) from error
                 if leaves_connection_usable(error):
                     await _roll_back(lent)
