@@ -203,40 +203,54 @@ def counted_hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 _WARM = 8
 
 
+# What is used, and how many messages it sends to PostgreSQL and to MariaDB.
+_MESSAGES: list[tuple[Use, int, int]] = [
+    (do_nothing, 0, 0),
+    (commit_nothing, 0, 0),
+    (read, 1, 1),
+    (read_thrice, 3, 3),
+    (read_only, 1, 1),
+    (read_once, 1, 1),
+    (create_once, 1, 1),
+    (get_or_create_once, 1 + 1, 1 + 1),  # to look for it, and to store it
+    (get_once, 1, 1),
+    (update_once, 1 + 1, 1 + 1),  # to read it, and to update it
+    (delete_once, 1, 1),
+    (upsert_once, 1, 4),  # to look, to write, to read and to commit
+    (create_one_of_many, 1, 2),
+    (write, 3, 2),  # only PostgreSQL is sent a BEGIN
+    (write_and_roll_back, 3, 2),
+    # BEGIN, 1500 values of a column for each row and its key, COMMIT.
+    (create_a_thousand, 1 + 2 + 1, 8),
+    (upsert_a_thousand, 1 + 2 + 1, 22),
+]
+
+
 @pytest.mark.backends("postgresql", "mariadb")
-@pytest.mark.parametrize(
-    ("use", "on_postgresql", "on_mariadb"),
-    [
-        (do_nothing, 0, 0),
-        (commit_nothing, 0, 0),
-        (read, 1, 1),
-        (read_thrice, 3, 3),
-        (read_only, 1, 1),
-        (read_once, 1, 1),
-        (create_once, 1, 1),
-        (get_or_create_once, 1 + 1, 1 + 1),  # to look for it, and to store it
-        (get_once, 1, 1),
-        (update_once, 1 + 1, 1 + 1),  # to read it, and to update it
-        (delete_once, 1, 1),
-        (upsert_once, 1, 4),  # to look, to write, to read and to commit
-        (create_one_of_many, 1, 2),
-        (write, 3, 2),  # only PostgreSQL is sent a BEGIN
-        (write_and_roll_back, 3, 2),
-        # BEGIN, 1500 values of a column for each row and its key, COMMIT.
-        (create_a_thousand, 1 + 2 + 1, 8),
-        (upsert_a_thousand, 1 + 2 + 1, 22),
-    ],
-)
+@pytest.mark.parametrize(("use", "on_postgresql", "on_mariadb"), _MESSAGES)
 async def test_messages(
-    driven_url: str, backend: str, use: Use, on_postgresql: int, on_mariadb: int
+    database_url: str, backend: str, use: Use, on_postgresql: int, on_mariadb: int
 ) -> None:
-    messages = on_postgresql if backend == "postgresql" else on_mariadb
-    async with opened_through_proxy(driven_url) as (db, proxy):
+    expected = on_postgresql if backend == "postgresql" else on_mariadb
+    assert await messages_of(use, database_url) == expected
+
+
+@pytest.mark.backends("postgresql", "mariadb")
+@pytest.mark.parametrize("drive", ["second"], indirect=True)
+async def test_messages_of_the_second_driver(driven_url: str, backend: str) -> None:
+    column = 1 if backend == "postgresql" else 2
+    for row in _MESSAGES:
+        assert await messages_of(row[0], driven_url) == row[column], row
+
+
+async def messages_of(use: Use, url: str) -> int:
+    """Return how many messages a use sends once everything is warm."""
+    async with opened_through_proxy(url) as (db, proxy):
         for _ in range(_WARM):
             await use(db)
         before = proxy.requests
         await use(db)
-        assert proxy.requests - before == messages
+        return proxy.requests - before
 
 
 @contextlib.asynccontextmanager
