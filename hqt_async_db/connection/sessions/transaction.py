@@ -55,7 +55,8 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         record: Takes the receipt, before any error is raised.
         owner: On whose behalf, for ``tasks.drain`` and ``tasks.are_running``.
         explain: Turns what ``send`` raises into an error of ours.
-        hasten: Called if the caller is cancelled, to bring the end about.
+        hasten: Called if the caller is cancelled or the time is up, to bring
+            the end about.
         in_place: Whether ``send`` waits as a rule for one answer of the driver
             only, and so needs no task of its own; see ``stepping.attend``.
 
