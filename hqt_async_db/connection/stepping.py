@@ -61,6 +61,7 @@ async def attend(
             awaited = context.run(_go_on, work, outcome)
         else:
             awaited.cancel()  # which tells the driver, and ``work`` in its task
+            hasten = None  # that was to no avail
         timeout_s = None if ends_at is None else max(0.0, ends_at - loop.time())
     if outcome.done():
         return outcome, cancelled

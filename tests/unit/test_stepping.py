@@ -216,6 +216,20 @@ async def test_what_cannot_be_hastened_is_waited_for(driver: Driver) -> None:
     assert isinstance(cancelled, asyncio.CancelledError)
 
 
+async def test_what_is_hastened_in_vain_is_given_up_after_one_grace(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "GRACE_S", 0.05)
+    calls: list[None] = []
+    task = await attending(driver.ask(), 0.01, lambda: calls.append(None))
+    outcome, cancelled = await asyncio.wait_for(task, 1)
+    await asyncio.wait([outcome])
+    assert outcome.cancelled()
+    assert cancelled is None
+    assert len(calls) == 1
+    assert isinstance(driver.seen, asyncio.CancelledError)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_what_it_sets_in_its_context_is_its_own(driver: Driver, times: int) -> None:
     seen: list[str] = []
