@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("hqt_async_db")
 
+# How long what is late may take once it was asked to end.
 GRACE_S: Final = 1.0
 
 # asyncio itself keeps only weak references to running tasks.
@@ -108,6 +109,7 @@ class _Waiting:
         return self._waiter
 
     def wake(self, _: object = None) -> None:
+        """End the wait."""
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -133,7 +135,7 @@ class _Waiting:
         try:
             hasten()
         except Exception as error:  # noqa: BLE001 - what the caller must know is how the task ends
-            _log.warning("a statement could not be ended early: %s", type(error).__name__)
+            _log.warning("what was given up could not be ended early: %s", type(error).__name__)
 
 
 async def attend(  # noqa: PLR0913 - what start and wait take

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 _CLIENT: Final = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 
@@ -56,17 +59,20 @@ def connection_class(driver: str) -> type[Any]:
 
 async def connect_asyncmy(**arguments: Any) -> Any:
     """Connect, as asyncmy's own function does; one round trip more."""
-    return await _connect(connection_class("asyncmy")(**arguments), "connect")
+    connection = connection_class("asyncmy")(**arguments)
+    return await _opened(connection, connection.connect())
 
 
 async def connect_aiomysql(**arguments: Any) -> Any:
     """Connect; aiomysql itself would leave the socket open when it is cancelled."""
-    return await _connect(connection_class("aiomysql")(**arguments), "_connect")
+    connection = connection_class("aiomysql")(**arguments)
+    return await _opened(connection, connection._connect())  # noqa: SLF001 - its own does no more
 
 
-async def _connect(connection: Any, method: str) -> Any:
+async def _opened(connection: Any, opening: Awaitable[object]) -> Any:
+    """Return the connection once it is open, or close it."""
     try:
-        await getattr(connection, method)()
+        await opening
         await connection.note_client()
     except BaseException:
         connection.close()
