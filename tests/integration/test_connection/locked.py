@@ -65,6 +65,17 @@ async def until_so_many_wait(db: DatabaseManager, number: int) -> None:
         await asyncio.sleep(0.005)
 
 
+async def cancel_what_waits(db: DatabaseManager, ledger: DatabaseManager, entry: Entry) -> float:
+    """Cancel a write of ``db`` once it waits for a lock; return the seconds that its end takes."""
+    task = asyncio.create_task(change(db, entry, 7))
+    await until_one_waits(ledger)
+    started = time.monotonic()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    return time.monotonic() - started
+
+
 async def change(db: DatabaseManager, entry: Entry, amount: int) -> None:
     """Update by a one-shot write."""
     await repository(db).update(entry, amount=amount)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,10 @@ from hqt_async_db import (
 from tests.integration.test_connection.entries import Entry, amount_of, names_in
 from tests.integration.test_connection.lines import Proxy
 from tests.integration.test_connection.locked import (
+    cancel_what_waits,
     change,
     locked_row,
     repository,
-    until_one_waits,
     until_so_many_wait,
 )
 
@@ -80,13 +79,7 @@ async def _require_prompt_end(ledger: DatabaseManager, url: str) -> None:
     async with DatabaseManager(url) as db:
         entry = await repository(db).create(name="locked")
         async with locked_row(ledger, "locked"):
-            task = asyncio.create_task(change(db, entry, 7))
-            await until_one_waits(ledger)
-            started = time.monotonic()
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled()
-            assert time.monotonic() - started < 1
+            assert await cancel_what_waits(db, ledger, entry) < 1
             await until_so_many_wait(ledger, 0)
         assert await amount_of(ledger, "locked") == 0
         assert (await db.health())["rollbacks"] == 1
