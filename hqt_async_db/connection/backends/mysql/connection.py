@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CLIENT: Final = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
 
 
-class Clean:
+class _Clean:
     """What both drivers' connections get.
 
     Attributes:
@@ -54,7 +54,7 @@ class Clean:
 def connection_class(driver: str) -> type[Any]:
     """Return the class of connections, for ``asyncmy`` or ``aiomysql``."""
     module = importlib.import_module(driver)  # only what is used
-    return type("Connection", (Clean, module.Connection), {})
+    return type("Connection", (_Clean, module.Connection), {})
 
 
 async def connect_asyncmy(**arguments: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection.backends.direct import Answer, NoWayError
-from hqt_async_db.connection.backends.mysql.connection import Clean, is_open
+from hqt_async_db.connection.backends.mysql.connection import is_open
 from hqt_async_db.connection.backends.server_direct import ServerDirect
 from hqt_async_db.connection.sessions.transaction import unreadable
 from hqt_async_db.connection.translation.translate import (
@@ -90,8 +90,7 @@ class MySQLDirect(ServerDirect):
         if not is_committed:
             msg = "the server did not answer to COMMIT"
             raise ConnectionResetError(msg)
-        if isinstance(lent.driver, Clean):
-            lent.driver.is_clean = True
+        lent.driver.is_clean = True
         return answer
 
     def _interrupt(self, driver: Any) -> None:
