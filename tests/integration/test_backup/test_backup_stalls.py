@@ -8,8 +8,8 @@ import pytest
 
 from hqt_async_db import TradeRepository
 from hqt_async_db.backup import DatabaseBackup
+from tests.integration.steps import longest_step_ms
 from tests.integration.test_backup.keeping import fill
-from tests.integration.test_repository.test_short_steps import longest_step_ms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

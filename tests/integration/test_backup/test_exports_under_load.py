@@ -28,6 +28,7 @@ from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.manifest import Manifest
 from hqt_async_db.backup.snapshot import TableQuery, snapshot
 from hqt_async_db.backup.tables import table_named
+from tests.integration.steps import longest_step_ms
 from tests.integration.test_repository.samples import (
     RUN,
     SPAN,
@@ -37,7 +38,6 @@ from tests.integration.test_repository.samples import (
     owned,
     trade_row,
 )
-from tests.integration.test_repository.test_short_steps import longest_step_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,13 +193,11 @@ async def test_a_time_limit_is_for_a_statement_and_not_for_all_rows(
 ) -> None:
     await fill(db, 40_000 if backend == "postgresql" else 4_000)  # more than sockets hold
     limited = db if backend == "sqlite-memory" else make_db(statement_timeout_s=0.5)
-    rows = 0
     query = TableQuery(TRADES, tuple(TRADES.columns))
     async with snapshot(limited) as view, aclosing(view.blocks(query, "csv")) as blocks:
-        async for block in blocks:
-            if not rows:
-                await asyncio.sleep(0.8)
-            rows += block.rows
+        rows = (await anext(blocks)).rows
+        await asyncio.sleep(0.8)
+        rows += sum([block.rows async for block in blocks])
     assert rows == await TradeRepository(db).count()
 
 

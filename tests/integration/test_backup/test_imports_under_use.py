@@ -17,11 +17,11 @@ from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.formats.rows import Batch
 from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.tables import table_named
+from tests.integration.steps import longest_step_ms
 from tests.integration.test_backup.loads import lines, load_rows, stored, user
 from tests.integration.test_connection.cancelling import Moment, Point, cancelled, every_await
 from tests.integration.test_connection.entries import require_idle
 from tests.integration.test_repository.samples import add_user
-from tests.integration.test_repository.test_short_steps import longest_step_ms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable

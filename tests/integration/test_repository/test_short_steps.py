@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from hqt_async_db import (
     TradeRepository,
     UserRepository,
 )
+from tests.integration.steps import longest_step_ms
 from tests.integration.test_repository.samples import (
     ORDER,
     add_backtest,
@@ -42,23 +42,16 @@ pytestmark = [
 ]
 
 
-async def longest_step_ms(work: Awaitable[Any]) -> tuple[float, float]:
-    """Return the CPU time in ms of the longest turn of the loop, and of all."""
-    task = asyncio.ensure_future(work)
-    longest = 0.0
-    gc.collect()  # new objects then take the memory of old ones
-    gc.freeze()  # what is left need not be looked at again
-    gc.disable()
-    try:
-        started = before = time.thread_time()
-        while not task.done():
-            await asyncio.sleep(0)  # one turn of the loop
-            now = time.thread_time()
-            longest, before = max(longest, now - before), now
-    finally:
-        gc.enable()
-    await task
-    return longest * 1e3, (before - started) * 1e3
+async def _sleep_and_work(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+async def test_one_long_step_is_noticed() -> None:
+    longest, total = await longest_step_ms(_sleep_and_work(0.02))
+    assert 20 <= longest <= total < 40
 
 
 async def _assert_short(
