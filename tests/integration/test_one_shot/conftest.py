@@ -14,19 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from hqt_async_db import DatabaseManager
-    from tests.fixtures.managers import RecordStatements
+    from tests.fixtures.managers import CreateInMemory, RecordStatements
 
 
 @pytest.fixture
 async def ways(
-    backend: str, db: DatabaseManager, database_url: str, statements: RecordStatements
+    backend: str,
+    db: DatabaseManager,
+    database_url: str,
+    create_in_memory: CreateInMemory,
+    statements: RecordStatements,
 ) -> AsyncIterator[Ways]:
     """Both managers; in memory each has a database of its own, with the same rows."""
     del db  # the schema is there
     short, plain = CountingManager(database_url), CountingManager(database_url)
+    in_memory = backend == "sqlite-memory"
     with ExitStack() as listening:
-        for manager in (short, plain)[: 2 if backend == "sqlite-memory" else 1]:
-            await manager.create_all()
+        for manager in (short, plain)[: 2 if in_memory else 1]:
+            if in_memory:
+                await create_in_memory(manager)
             async with manager.session() as session:
                 for model, row in PARENTS:
                     session.add(model(**row))
