@@ -135,13 +135,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
         await found.upgrade()
         if live is None:
             return await _from_scratch(db, found, progress)
-        await found.db.dispose()
-        async with _alone(live, timeout_s):
-            safety = await _back_up_file(db, path, live)
-            with _told_of(lambda: safety):
-                await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
-    rows = {entry.table: entry.rows for entry in found.manifest.tables}
-    return RestoredBackup(path, safety, rows)
+        return await _into_file(db, found, live, timeout_s)
 
 
 def _require_seconds(timeout_s: Any) -> None:
@@ -252,6 +246,19 @@ async def _from_scratch(
             _source(view, table, db.engine.dialect, totals[table.name]) for table in all_tables()
         ]
         return await _load(db, found.path, sources, progress)
+
+
+async def _into_file(
+    db: DatabaseManager, found: Restored, live: str, timeout_s: float
+) -> RestoredBackup:
+    """Overwrite a SQLite file with the scratch database, once no writer is at work."""
+    await found.db.dispose()
+    async with _alone(live, timeout_s):
+        safety = await _back_up_file(db, found.path, live)
+        with _told_of(lambda: safety):
+            await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
+    rows = {entry.table: entry.rows for entry in found.manifest.tables}
+    return RestoredBackup(found.path, safety, rows)
 
 
 def _source(view: Snapshot, table: Table, dialect: Dialect, total: int) -> TableSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -18,11 +18,14 @@ from hqt_async_db.cli.running import run_with
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Dialect
 
+    from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.manager import DatabaseManager
+
+    Work: TypeAlias = "Callable[[DatabaseManager, ProgressCallback], Awaitable[dict[str, int]]]"
 
 
 def export(  # noqa: PLR0913 - every option by its name
@@ -61,38 +64,53 @@ def export(  # noqa: PLR0913 - every option by its name
         if columns or where:
             hint = "--columns and --where need --table"
             raise InvalidInputError(hint, field="table")
-        if form_told_by(path) is not None and not path.is_dir():
-            hint = f"{path.name} is called like one file; give --table, or a directory for all"
-            raise InvalidInputError(hint, field="table")
-
-        async def work(db: DatabaseManager) -> dict[str, int]:
-            return await DatabaseBackup(db).export_all_tables(
-                path,
-                form or "json",
-                compression=compression,
-                formula_guard=formula_guard,
-                progress=tell,
-            )
-
+        work = _of_all_tables(path, form or "json", compression, formula_guard=formula_guard)
     else:
         if compression:
             hint = "leave --compression out: the name of the file tells, such as users.csv.gz"
             raise InvalidInputError(hint, field="compression")
-        name, chosen = table, None if columns is None else columns.split(",")
         file_form = format_of(path, form)
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"columns": None if columns is None else columns.split(",")}
         if formula_guard:
             refuse_guard(file_form)
             options["formula_guard"] = True
-
-        async def work(db: DatabaseManager) -> dict[str, int]:
-            options.update(_filters(name, where or (), db.engine.dialect))
-            write = getattr(DatabaseBackup(db), f"export_table_to_{file_form}")
-            return {name: await write(name, path, columns=chosen, progress=tell, **options)}
-
+        work = _of_one_table(table, path, file_form, where or (), options)
     with bars() as tell:
-        rows = run_with(work, url)
+        rows = run_with(lambda db: work(db, tell), url)
     tell_rows(rows, "exported to", path, as_json=as_json)
+
+
+def _of_all_tables(
+    path: Path, form: FileFormat, compression: str | None, *, formula_guard: bool
+) -> Work:
+    """Return what exports all tables.
+
+    Raises:
+        InvalidInputError: The path looks like that of one table's file.
+    """
+    if form_told_by(path) is not None and not path.is_dir():
+        hint = f"{path.name} is called like one file; give --table, or a directory for all"
+        raise InvalidInputError(hint, field="table")
+
+    async def work(db: DatabaseManager, tell: ProgressCallback) -> dict[str, int]:
+        return await DatabaseBackup(db).export_all_tables(
+            path, form, compression=compression, formula_guard=formula_guard, progress=tell
+        )
+
+    return work
+
+
+def _of_one_table(
+    table: str, path: Path, form: FileFormat, where: Sequence[str], options: Mapping[str, Any]
+) -> Work:
+    """Return what exports the rows of one table that meet the conditions."""
+
+    async def work(db: DatabaseManager, tell: ProgressCallback) -> dict[str, int]:
+        filters = _filters(table, where, db.engine.dialect)
+        write = getattr(DatabaseBackup(db), f"export_table_to_{form}")
+        return {table: await write(table, path, progress=tell, **options, **filters)}
+
+    return work
 
 
 def _filters(table: str, conditions: Iterable[str], dialect: Dialect) -> dict[str, Any]:

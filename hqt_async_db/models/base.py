@@ -18,6 +18,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
+from hqt_async_db.models.states import StateOnDemand
 from hqt_async_db.models.types import (
     ColumnType,
     Double,
@@ -77,6 +78,7 @@ class Base(AsyncAttrs, DeclarativeBase):
     }
     __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - read once, never changed
     __repr_fields__: ClassVar[tuple[str, ...]] = ()
+    _sa_instance_state = StateOnDemand()
 
     def __init__(self, **values: Any) -> None:
         """Set the given attributes.

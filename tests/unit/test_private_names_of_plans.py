@@ -144,6 +144,7 @@ class TestResults:
         configure_mappers()
         manager: Any = inspect(User).class_manager
         user = User.__new__(User)
+        assert not hasattr(user, manager.STATE_ATTR)
         user.__dict__ = {manager.STATE_ATTR: manager._state_constructor(user, manager)}
         assert inspect(user).obj() is user
         user = manager.new_instance()

@@ -6,13 +6,14 @@ models that need no more than their columns set.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Boolean, Column, Integer, Row, String, inspect
 from sqlalchemy.engine.result import SimpleResultMetaData
 
 from hqt_async_db.connection.pacing import mapped
+from hqt_async_db.models.states import STATE, StateOnDemand, adder_of_states
 from hqt_async_db.models.types import ColumnType
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     Processor: TypeAlias = "Callable[[Any], Any] | None"
     Make: TypeAlias = "Callable[[Sequence[Any]], Any]"
-    Finish: TypeAlias = "Callable[[Any, dict[str, Any]], None]"
 
 # Types whose values can be read without what a driver says of the column.
 _READABLE: Final = (ColumnType, Integer, String, Boolean)
@@ -177,55 +177,43 @@ def instance_maker(
         return None
     needed = [(key, process) for key, process in zip(keys, processors, strict=False) if process]
     class_: Any = mapper.class_
-    manager = mapper.class_manager
-    new_state = manager._state_constructor  # noqa: SLF001 - what its new_instance calls
-    set_key, finish = _key_setter(mapper), finisher(mapper)
+    finish = finisher(mapper)
     # Whoever reads looks whether there are more listeners by then; see Reader.
-    has_listeners = bool(manager.dispatch.load)
+    is_finished = _has_state_on_demand(mapper) and not mapper.class_manager.dispatch.load
 
     def make(row: Sequence[Any]) -> Any:
         instance = class_.__new__(class_)
         values = dict(zip(keys, row, strict=False))
         for key, process in needed:
             values[key] = process(values[key])
-        state = values[manager.STATE_ATTR] = new_state(instance, manager)
         instance.__dict__ = values
-        if has_listeners:
-            finish(state, values)
-        else:
-            set_key(state, values)
+        if not is_finished:
+            finish(instance)
         return instance
 
     return make
 
 
-def finisher(mapper: Mapper[Any]) -> Finish:
+def finisher(mapper: Mapper[Any]) -> Callable[[Any], None]:
     """Return what makes an instance whose columns are set a stored, detached one."""
     loaded = mapper.class_manager.dispatch.load
-    set_key = _key_setter(mapper)
+    has_state_on_demand = _has_state_on_demand(mapper)
+    add_state = adder_of_states(mapper)
 
-    def finish(state: Any, values: dict[str, Any]) -> None:
-        set_key(state, values)
+    def finish(instance: Any) -> None:
+        if has_state_on_demand and not loaded and STATE not in instance.__dict__:
+            return
+        state: Any = add_state(instance)
         if loaded:
             loaded(state, None)
         if state.modified:
-            state._commit_all(values)  # noqa: SLF001 - what SQLAlchemy does after a flush
+            state._commit_all(instance.__dict__)  # noqa: SLF001 - what SQLAlchemy does after a flush
 
     return finish
 
 
-def _key_setter(mapper: Mapper[Any]) -> Finish:
-    """Return what gives an instance its identity."""
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    kind, _, token = mapper.identity_key_from_primary_key((0,) * len(names))
-    pick = itemgetter(*names)
-    is_one = len(names) == 1
-
-    def set_key(state: Any, values: dict[str, Any]) -> None:
-        key = pick(values)
-        state.key = (kind, (key,) if is_one else key, token)
-
-    return set_key
+def _has_state_on_demand(mapper: Mapper[Any]) -> bool:
+    return isinstance(getattr_static(mapper.class_, STATE, None), StateOnDemand)
 
 
 def _keys_of(mapper: Mapper[Any], columns: Sequence[ResultColumnsEntry]) -> list[str] | None:

@@ -8,7 +8,6 @@ from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Column, bindparam, insert, update
-from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hqt_async_db.connection.backends.direct import NoWayError
@@ -63,6 +62,7 @@ class Stored:
 
     def __init__(self, mapper: Mapper[Any]) -> None:
         self._mapper = mapper
+        self._class: Any = mapper.class_
         self._columns = {prop.key: prop.columns[0] for prop in mapper.column_attrs}
         self._parameters = {n: f"{SETS}{c.key}" for n, c in self._columns.items()}
         self._empty = dict.fromkeys(self._columns)
@@ -169,15 +169,15 @@ class Stored:
             run=run,
         )
         if instance is None:
-            instance = self._mapper.class_manager.new_instance()
-        state, loaded = instance_state(instance), instance_dict(instance)
+            instance = self._class.__new__(self._class)
+        loaded = instance.__dict__
         loaded.update(self._empty)
         loaded.update(given)
         for name in unfilled:
             loaded[name] = complete.get(self._columns[name].key)
         for row in answer.rows:
             loaded.update(zip(returned, row, strict=True))
-        self._finish(state, loaded)
+        self._finish(instance)
         return instance
 
     def has_key_of_its_own(self, values: Mapping[str, Any]) -> bool:

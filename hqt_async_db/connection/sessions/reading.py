@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, inspect, select
 from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.attributes import instance_state
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
@@ -124,13 +125,13 @@ async def _read_on(
 
 def _attached(sync: SyncSession, instance: Any) -> Any:
     """Return the session's own instance of a row: this one, unless it has one already."""
-    state = inspect(instance)
+    state: Any = instance_state(instance)
     present = sync.identity_map.get(state.key)
     if present is None:
         sync.identity_map.add(state)
         state.session_id = sync.hash_key
         return instance
-    known = inspect(present)
+    known = instance_state(present)
     if known.expired_attributes or not known.dict.keys() >= set(state.mapper.column_attrs.keys()):
         raise NoWayError  # SQLAlchemy completes it
     return present
