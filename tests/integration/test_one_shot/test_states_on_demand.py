@@ -38,7 +38,7 @@ async def test_whoever_reads_values_pays_for_values(db: DatabaseManager, user: U
     await add_strategy(db, user)
     users = UserRepository(db)
     read = [*await users.get_all(), *(await users.page(limit=2)).items]
-    if db.dialect_name != "mysql":  # whose streams are SQLAlchemy's
+    if db.dialect_name != "mariadb":  # whose streams are SQLAlchemy's
         async with users.stream(entities=True) as rows:
             read += [row async for row in rows]
     read.append(await users.create(**{**user_rows(1)[0], "username": "new", "email": "n@e.org"}))
