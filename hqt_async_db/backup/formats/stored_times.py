@@ -37,7 +37,8 @@ class StoredTimes:
             return None
         together = "\n".join(values) if type(values[0]) is str else ""
         if not _CANONICAL.fullmatch(together):
-            return kind.bind_all(moments, self._dialect)
+            bound = kind.bind_all(moments, self._dialect)
+            return None if bound is None else list(bound)
         lines = f"{together}\n".replace("T", " ").replace("+00:00\n", "\n").replace("+00\n", "\n")
         texts = lines.split("\n")[:-1]
         return [text if len(text) == _STORED else _padded(text) for text in texts]

@@ -59,7 +59,7 @@ class Binder:
             self._breaks.take()
             bound.append(column.bind(values))
         for column, default in zip(self._filled, self._defaults, strict=True):
-            bound.append(column.bind([default]) * batch.size)
+            bound.append([*column.bind([default])] * batch.size)
         parameters: list[Any] = [None] * (len(bound) * batch.size)
         for place, values in enumerate(bound):
             parameters[place :: len(bound)] = values
@@ -109,7 +109,7 @@ class _BoundColumn:
         kind: Any = column.type.dialect_impl(dialect)
         self._process: Callable[[Any], Any] | None = kind.bind_processor(dialect)
 
-    def bind(self, values: list[Any]) -> list[Any]:
+    def bind(self, values: list[Any]) -> Sequence[Any]:
         """Return the values for the driver."""
         if isinstance(self._type, _PLAIN):
             return values
@@ -118,7 +118,7 @@ class _BoundColumn:
             return [None if value is None else next(bound) for value in values]
         return self._present(values)
 
-    def _present(self, values: list[Any]) -> list[Any]:
+    def _present(self, values: list[Any]) -> Sequence[Any]:
         if values and type(values[0]) is str and isinstance(self._type, UtcDateTime):
             return values  # the text that SQLite stores
         if values and isinstance(self._type, ColumnType):

@@ -51,6 +51,7 @@ class BulkInsert:
         # The statement's parameters will be in the order of the table.
         self.columns: list[Any] = [column for column in self.table.columns if column in wanted]
         self._parts = [(in_rows.get(column), _Column(column, dialect)) for column in self.columns]
+        self._given = [name for name, _ in self._parts if name is not None]
 
     def statement(self) -> Insert:
         """Return the INSERT, with a parameter for each of the columns."""
@@ -74,11 +75,21 @@ class BulkInsert:
     def _bind(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         if set(map(len, rows)) != {self._width}:
             raise NoWayError
+        given = self._tuples(rows)
+        columns = list(zip(*given, strict=True))
+        each = iter(columns)
         bound = [
-            part.fill(len(rows)) if name is None else part.bind(list(map(itemgetter(name), rows)))
+            part.fill(len(rows)) if name is None else part.bind(next(each))
             for name, part in self._parts
         ]
+        if list(map(id, bound)) == list(map(id, columns)):
+            return given
         return list(zip(*bound, strict=True))
+
+    def _tuples(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Return the values that are given, in the order of the columns."""
+        picked = map(itemgetter(*self._given), rows)
+        return list(picked) if len(self._given) > 1 else list(zip(picked))
 
 
 class _Column:
@@ -96,7 +107,7 @@ class _Column:
             column.default.is_scalar or getattr(column.default.arg, "__wrapped__", None) is utc_now
         )
 
-    def bind(self, values: list[Any]) -> list[Any]:
+    def bind(self, values: Sequence[Any]) -> Sequence[Any]:
         """Return the values for the driver; None takes the column's default."""
         kinds = set(map(type, values))
         if not are_plain(kinds) and any(map(is_sql, kinds)):
@@ -104,12 +115,12 @@ class _Column:
         if type(None) in kinds:
             return self._bind_with_nulls(values)
         if self._bind_all is not None and len(kinds) == 1:
-            bound: list[Any] | None = self._bind_all(values, self._dialect)
+            bound: Sequence[Any] | None = self._bind_all(values, self._dialect)
             if bound is not None:
                 return bound
         return values if self._process is None else [self._process(value) for value in values]
 
-    def _bind_with_nulls(self, values: list[Any]) -> list[Any]:
+    def _bind_with_nulls(self, values: Sequence[Any]) -> Sequence[Any]:
         if self._default is None and not self.column.nullable:
             raise NoWayError
         present = [value for value in values if value is not None]
@@ -121,12 +132,12 @@ class _Column:
         each = iter(bound)
         return [next(filled) if value is None else next(each) for value in values]
 
-    def fill(self, count: int) -> list[Any]:
+    def fill(self, count: int) -> Sequence[Any]:
         """Return the column's default, for so many rows."""
         default = self._default
         if self._is_shared:
             value = default.arg if default.is_scalar else utc_now()
-            return self.bind([value]) * count if count else []
+            return list(self.bind([value])) * count if count else []
         return self.bind([default.arg(NO_CONTEXT) for _ in range(count)]) if count else []
 
 

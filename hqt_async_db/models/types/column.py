@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, String
@@ -73,7 +73,7 @@ class ColumnType(TypeDecorator[ValueT]):
     def check_backend(self, value: ValueT, dialect: Dialect) -> None:
         """Refuse a normalised value that this one backend cannot hold."""
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Prepare many values for the driver at once, where that is quicker.
 
         Args:

@@ -15,6 +15,8 @@ from sqlalchemy.sql import operators
 from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, unboxed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.operators import OperatorType
     from sqlalchemy.types import TypeEngine
@@ -70,7 +72,7 @@ class Double(ColumnType[float]):
 
         return bind
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take floats as they are, if all are finite and none is a zero."""
         del dialect
         # One that is not finite makes the sum so; where many large ones do, each is asked.
@@ -127,7 +129,7 @@ class _BoundedInteger(ColumnType[int]):
         checked = self.checked
         return lambda value: None if value is None else checked(value)
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take integers as they are, if the column holds the least and the largest."""
         del dialect
         limit = 1 << self.bits - 1
@@ -193,7 +195,7 @@ class Flag(ColumnType[bool]):
             self.refuse(f"must be True or False, not {kind_of(value)}")
         return bool(value)
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take booleans as they are: every driver does."""
         del dialect
         return values if type(values[0]) is bool else None

@@ -19,6 +19,8 @@ from hqt_async_db.models.types.column import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.compiler import TypeCompiler
     from sqlalchemy.sql.operators import OperatorType
@@ -89,7 +91,7 @@ class ExactText(ColumnType[str]):
         checked = self.checked
         return lambda value: None if value is None else checked(value)
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take text as it is, if all of it is ASCII, short enough and without NUL."""
         del dialect
         if type(values[0]) is not str:
@@ -141,7 +143,7 @@ class Choice(ExactText):
             self.refuse(f"must be one of {', '.join(self._words)}")
         return self._words[value]
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take words as they are, if the vocabulary has them."""
         del dialect
         is_plain = type(values[0]) is str and self._words.keys() >= set(values)

@@ -11,6 +11,8 @@ from sqlalchemy.dialects import mysql
 from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.operators import OperatorType
     from sqlalchemy.types import TypeEngine
@@ -65,7 +67,7 @@ class UtcDateTime(ColumnType[datetime]):
             return lambda value: None if value is None else checked(value).replace(tzinfo=None)
         return lambda value: None if value is None else checked(value)
 
-    def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any] | None:
+    def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Take plain UTC datetimes without looking at each of them twice."""
         if type(values[0]) is not datetime or {value.tzinfo for value in values} != {UTC}:
             return None
