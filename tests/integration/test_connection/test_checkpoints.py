@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from hqt_async_db import DatabaseManager
+from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,20 @@ async def db(make_db: MakeDb) -> DatabaseManager:
 def path(database_url: str) -> str:
     """Where the file is."""
     return str(make_url(database_url).database)
+
+
+async def test_the_log_is_looked_at_once_in_a_moment(path: str) -> None:
+    def look() -> list[int]:
+        keeper = LogKeeper(MIB, lambda: None)
+        found = [keeper.measure()]
+        keeper.path = str(Path(path).with_suffix(".log"))
+        Path(keeper.path).write_bytes(b"12345")
+        found += [keeper.measure(), keeper.measure()]
+        time.sleep(0.02)
+        Path(keeper.path).write_bytes(b"123456")
+        return [*found, keeper.measure()]
+
+    assert await asyncio.to_thread(look) == [0, 5, 0, 6]
 
 
 async def write_a_mib(db: DatabaseManager) -> None:

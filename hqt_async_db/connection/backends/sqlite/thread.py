@@ -88,7 +88,7 @@ class ConnectionThread:
             timeout_s: When to interrupt it.
         """
         log = self.log
-        job = self._job = Job(function, arguments, None if log is None else log.path)
+        job = self._job = Job(function, arguments, None if log is None else log.measure)
         if timeout_s is None:
             await self.raw._execute(job)  # noqa: SLF001 - see the class
         else:
@@ -119,7 +119,7 @@ class ConnectionThread:
             timeout_s: When to interrupt it.
         """
         loop, log = asyncio.get_running_loop(), self.log
-        job = self._job = Job(function, arguments, None if log is None else log.path)
+        job = self._job = Job(function, arguments, None if log is None else log.measure)
         timer = None if timeout_s is None else loop.call_later(timeout_s, self._interrupt, job)
 
         def ended(error: BaseException | None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
 import time
 from collections import deque
@@ -79,21 +77,21 @@ class Job(Interruptible):
 
     Attributes:
         result: What the function returned.
-        log_bytes: Size of the write-ahead log after a commit, else 0.
+        log_bytes: Size of the write-ahead log after a commit; 0 if nobody looked.
     """
 
-    __slots__ = ("_arguments", "_function", "_log_path", "log_bytes", "result")
+    __slots__ = ("_arguments", "_function", "_measure", "log_bytes", "result")
 
     def __init__(
         self,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
-        log_path: str | None = None,
+        measure: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()
         self._function = function
         self._arguments = arguments
-        self._log_path = log_path
+        self._measure = measure
         self.log_bytes = 0
         self.result: Any = None
 
@@ -106,10 +104,9 @@ class Job(Interruptible):
             self.done = True
 
     def measure_log(self) -> None:
-        """Look how large the write-ahead log is; for use after a commit."""
-        if self._log_path is not None:
-            with contextlib.suppress(OSError):
-                self.log_bytes = os.stat(self._log_path).st_size  # noqa: PTH116 - a path costs twice as much
+        """Look how large the write-ahead log is, if it is time to; for use after a commit."""
+        if self._measure is not None:
+            self.log_bytes = self._measure()
 
 
 def interrupted() -> sqlite3.OperationalError:
