@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from sqlalchemy import Column, bindparam, insert
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
 # What decides how a value is bound; a class that overrides one of these after
-# bind_all must be asked for each value.
+# a quicker way must be asked for each value.
 _ONE_BY_ONE: Final = ("checked", "check_backend", "bind_processor", "process_bind_param")
 
 
@@ -100,7 +100,7 @@ class _Column:
         self.column = column
         self._dialect = dialect
         self._process: Callable[[Any], Any] | None = kind.bind_processor(dialect)
-        self._bind_all = column.type.bind_all if _binds_all(column.type) else None
+        self._bind_all = column.type.bind_all if speaks_for_all(column.type, "bind_all") else None
         self._default: Any = column.default
         # The moment of the statement, one for all rows.
         self._is_shared = column.default is not None and (
@@ -167,11 +167,11 @@ def _may_be_left_out(mapper: Mapper[Any], column: Any) -> bool:
     ) and column is not mapper.version_id_col
 
 
-def _binds_all(kind: Any) -> bool:
-    """Tell whether ``bind_all`` speaks for everything that binds single values."""
+def speaks_for_all(kind: Any, method: str) -> TypeGuard[ColumnType[Any]]:
+    """Tell whether a method of a type speaks for everything that binds single values."""
     if not isinstance(kind, ColumnType):
         return False
-    owner = _owner_of(kind, "bind_all")
+    owner = _owner_of(kind, method)
     return all(issubclass(owner, _owner_of(kind, name)) for name in _ONE_BY_ONE)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Delete, delete, inspect
+from sqlalchemy import Delete, delete
 from sqlalchemy.ext.mutable import Mutable
 from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from hqt_async_db.errors import InvalidInputError
 
@@ -41,7 +41,7 @@ def twin_of(instance: Any) -> Any:
 
 def pending_values(instance: Any) -> dict[str, Any]:
     """Return the column values that were assigned since the last load."""
-    state = inspect(instance)
+    state = instance_state(instance)
     attributes = state.attrs
     return {
         column.key: instance.__dict__.get(column.key)
@@ -53,7 +53,7 @@ def pending_values(instance: Any) -> dict[str, Any]:
 
 def adopt(instance: Any, twin: Any) -> None:
     """Give an instance the values that its twin was stored with."""
-    names = inspect(instance).mapper.column_attrs.keys()
+    names = instance_state(instance).mapper.column_attrs.keys()
     loaded = twin.__dict__
     set_all_loaded(instance, {name: loaded[name] for name in names if name in loaded})
 
@@ -71,7 +71,7 @@ def set_all_loaded(instance: Any, values: Mapping[str, Any]) -> None:
 
     What was assigned meanwhile to other attributes stays pending.
     """
-    state, loaded = inspect(instance), instance.__dict__
+    state, loaded = instance_state(instance), instance.__dict__
     for name, value in values.items():
         if isinstance(value, Mutable):
             set_loaded(instance, name, value)
@@ -109,7 +109,7 @@ def state_of(instance: Any) -> InstanceState[Any]:
     Raises:
         InvalidInputError: As for :func:`twin_of`.
     """
-    state: InstanceState[Any] = inspect(instance)
+    state: InstanceState[Any] = instance_state(instance)
     model = type(instance).__name__
     if state.key is None:
         msg = f"this {model} was never stored; create() it first"

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import inspect
+from sqlalchemy.orm.attributes import instance_state
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from hqt_async_db.connection.backends.backend import Mode
@@ -112,7 +113,7 @@ class OneShotExecutor:
         """
         with suppress(NoWayError):
             shortcut = self._db.shortcut()
-            await stored(inspect(instance).mapper).update(shortcut, instance, values)
+            await stored(instance_state(instance).mapper).update(shortcut, instance, values)
             return
         twin = detached.twin_of(instance)
         async with self._writing() as executor:
@@ -123,7 +124,7 @@ class OneShotExecutor:
     async def delete(self, instance: Any) -> None:
         """Delete one row by primary key, in the version that was read."""
         statement = detached.delete_statement(instance)
-        if not await self.write(statement, inspect(instance).mapper, is_short=True):
+        if not await self.write(statement, instance_state(instance).mapper, is_short=True):
             msg = f"the {type(instance).__name__} was changed or deleted since it was read"
             raise StaleRecordError(msg)
 

@@ -18,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.direct import NoWayError
-from hqt_async_db.connection.executors.bulk_direct import NO_CONTEXT
+from hqt_async_db.connection.executors.bulk_direct import NO_CONTEXT, speaks_for_all
 from hqt_async_db.connection.executors.readers import reader_of, returned_reader, tuple_reader
 from hqt_async_db.connection.translation.schema import Statement
 from hqt_async_db.errors import HqtDbError
@@ -64,6 +64,8 @@ class Plan:
         self.returns = bool(compiled.effective_returning)
         self._is_positional = compiled.positional
         self._binds = [(name, processors.get(name)) for name in names or ()]
+        coerced = _bind_coerced(compiled)
+        self._coerced_binds = [(name, coerced.get(name, full)) for name, full in self._binds]
         self._fixed = {
             compiled.bind_names[bind]: bind.effective_value
             for bind in compiled.bind_names
@@ -101,8 +103,14 @@ class Plan:
         given = [name for name, value in values.items() if value is not None]
         return frozenset([name.removeprefix(SETS) for name in given])
 
-    def bound(self, values: Mapping[str, Any]) -> Parameters:
+    def bound(self, values: Mapping[str, Any], *, are_coerced: bool = False) -> Parameters:
         """Return the parameters for the driver, in their order or by name.
+
+        Args:
+            values: The value of each parameter.
+            are_coerced: Whether those that set columns are what the types of
+                these made of them for this backend, so that none is looked at
+                again.
 
         Raises:
             InvalidInputError: A value does not fit its column.
@@ -111,7 +119,7 @@ class Plan:
         try:
             bound = [
                 values[name] if process is None else process(values[name])
-                for name, process in self._binds
+                for name, process in (self._coerced_binds if are_coerced else self._binds)
             ]
         except HqtDbError:
             raise
@@ -208,6 +216,15 @@ class Plans:
             return Plan(compiled, None, written)
         reader = tuple_reader(compiled, self._dialect)
         return None if reader is None else Plan(compiled, reader, written)
+
+
+def _bind_coerced(compiled: SQLCompiler) -> dict[str, Any]:
+    """Return what is left to do for values of template parameters that types have coerced."""
+    return {
+        name: bind.type.bind_coerced(compiled.dialect)
+        for bind, name in compiled.bind_names.items()
+        if name.startswith(SETS) and speaks_for_all(bind.type, "bind_coerced")
+    }
 
 
 def _is_plain(statement: Any, compiled: Any) -> bool:

@@ -136,6 +136,7 @@ class Shortcut:
         values: Mapping[str, Any] | None = None,
         *,
         joins: bool = False,
+        are_coerced: bool = False,
         run: RunWrite | None = None,
     ) -> tuple[Answer, dict[str, Any]]:
         """Run one INSERT, UPDATE or DELETE and commit.
@@ -144,6 +145,7 @@ class Shortcut:
             statement: The statement.
             values: As for :meth:`fetch`.
             joins: Whether it is short; see :class:`Direct`.
+            are_coerced: As for :meth:`Plan.bound`.
             run: Runs it, in a transaction; None runs it alone, and commits.
 
         Returns:
@@ -154,7 +156,7 @@ class Shortcut:
             NoWayError: It must go the plain way; nothing was run.
         """
         plan, given = await self._planned(Role.WRITE, statement, values, "rows")
-        write = self._write(plan, given, joins=joins)
+        write = self._write(plan, given, joins=joins, are_coerced=are_coerced)
         try:
             answer = await (run or self._direct.write)(write)
         except Exception as error:  # noqa: BLE001 - raised below, as ours
@@ -166,12 +168,14 @@ class Shortcut:
             return answer, given
         raise failure  # as above
 
-    def _write(self, plan: Plan, given: dict[str, Any], *, joins: bool) -> Write:
+    def _write(
+        self, plan: Plan, given: dict[str, Any], *, joins: bool, are_coerced: bool = False
+    ) -> Write:
         if plan.written is None:
             raise NoWayError
         return Write(
             sql=plan.sql,
-            parameters=plan.bound(given),
+            parameters=plan.bound(given, are_coerced=are_coerced),
             tables=frozenset({plan.written.table.name}),
             explain=lambda error: self._failure(error, plan, given),
             returns=plan.returns,

@@ -166,6 +166,7 @@ class Stored:
             statement,
             {parameter: given.get(name) for parameter, name in sent},
             joins=True,
+            are_coerced=instance is None,  # what one makes of them no backend was asked about
             run=run,
         )
         if instance is None:
@@ -255,7 +256,9 @@ class Stored:
         if self._version is not None:
             sent[_OLD + self._version] = state.dict[self._version]
         equal = self._assigned_in_vain(state) if state.modified else {}
-        answer, complete = await shortcut.write(statement, sent, joins=True)
+        answer, complete = await shortcut.write(
+            statement, sent, joins=True, are_coerced=not state.modified
+        )
         if not answer.rowcount:
             raise stale_record(self._table.name)
         renewed = {n: complete[key] for n, key in self._renewed.items() if n not in changed}

@@ -86,6 +86,10 @@ class ColumnType(TypeDecorator[ValueT]):
         del values, dialect
         return None
 
+    def bind_coerced(self, dialect: Dialect) -> Processor | None:
+        """Return what prepares a value that ``coerce`` returned; None where nothing does."""
+        return self.bind_processor(dialect)
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise InvalidInputError for this column; ``reason`` shows no value."""
         field = self.field

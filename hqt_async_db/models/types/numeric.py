@@ -79,6 +79,10 @@ class Double(ColumnType[float]):
         is_plain = type(values[0]) is float and isfinite(sum(values)) and 0.0 not in values
         return values if is_plain else None
 
+    def bind_coerced(self, dialect: Dialect) -> None:
+        """Take what was checked as it is."""
+        del dialect
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
 
@@ -135,6 +139,10 @@ class _BoundedInteger(ColumnType[int]):
         limit = 1 << self.bits - 1
         is_plain = type(values[0]) is int and -limit <= min(values) and max(values) < limit
         return values if is_plain else None
+
+    def bind_coerced(self, dialect: Dialect) -> None:
+        """Take what was checked as it is."""
+        del dialect
 
     def literal_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
         """Return the function that writes values into SQL text."""
@@ -199,6 +207,10 @@ class Flag(ColumnType[bool]):
         """Take booleans as they are: every driver does."""
         del dialect
         return values if type(values[0]) is bool else None
+
+    def bind_coerced(self, dialect: Dialect) -> None:
+        """Take what was checked as it is."""
+        del dialect
 
     def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
         """Prepare one value for the driver."""

@@ -101,6 +101,10 @@ class ExactText(ColumnType[str]):
         together = "".join(values)
         return values if together.isascii() and "\0" not in together else None
 
+    def bind_coerced(self, dialect: Dialect) -> None:
+        """Take what was checked as it is."""
+        del dialect
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         quote = text_literal(dialect)
@@ -148,6 +152,10 @@ class Choice(ExactText):
         del dialect
         is_plain = type(values[0]) is str and self._words.keys() >= set(values)
         return values if is_plain else None
+
+    def bind_coerced(self, dialect: Dialect) -> None:
+        """Take what was checked as it is."""
+        del dialect
 
 
 def choice_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:

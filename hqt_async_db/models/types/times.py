@@ -75,6 +75,14 @@ class UtcDateTime(ColumnType[datetime]):
             return [value.isoformat(" ", "microseconds")[:26] for value in values]
         return values if dialect.name == "postgresql" else None
 
+    def bind_coerced(self, dialect: Dialect) -> Processor | None:
+        """Return the function that prepares what was checked for the driver."""
+        if dialect.name == "sqlite":
+            return lambda value: None if value is None else _text(value)
+        if dialect.name in {"mysql", "mariadb"}:
+            return lambda value: None if value is None else value.replace(tzinfo=None)
+        return None
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         offset = "+00:00" if dialect.name == "postgresql" else ""
