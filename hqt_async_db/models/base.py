@@ -18,7 +18,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from hqt_async_db.models.states import StateOnDemand
+from hqt_async_db.models.states import STATE, StateOnDemand
 from hqt_async_db.models.types import (
     ColumnType,
     Double,
@@ -92,6 +92,11 @@ class Base(AsyncAttrs, DeclarativeBase):
             if name not in known and not isinstance(getattr(type(self), name, None), property):
                 raise unknown_field(type(self), name)
             setattr(self, name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle and copy the instance as SQLAlchemy does, with its state."""
+        getattr(self, STATE, None)
+        return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         """Show the primary key and what identifies the row; loads nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -15,52 +16,62 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstanceState, Mapper
 
 STATE: Final = ClassManager.STATE_ATTR
+# Two threads that ask at once must not make two.
+_making: Final = threading.Lock()
 
 
 class StateOnDemand:
-    """Stands for the state of instances that were read and asked for nothing but values.
+    """The attribute in which SQLAlchemy keeps the state of each instance, or None for later.
 
-    SQLAlchemy keeps a state beside each instance, in an attribute of it. To
-    make that takes longer than to make the instance of a row, and who only
-    reads values has no use for it. So a one-shot read makes an instance of its
-    values alone: whoever looks for a state that is not there comes here, and
-    gets that of a stored, detached instance, which the instance then keeps.
+    To make a state takes longer than to make the instance of a row, and who
+    only reads values has no use for it. So a one-shot read leaves None in its
+    place; whoever looks for it gets that of a stored, detached instance.
     """
 
     def __get__(self, instance: Any, owner: type[Any]) -> InstanceState[Any]:
-        """Return the state of an instance that has none.
+        """Return the state.
 
         Raises:
-            AttributeError: It has no key yet: it is about to be made, and
-                SQLAlchemy gives it the state of a new one.
+            AttributeError: There is none: the instance is about to be made.
         """
-        if instance is not None and instance.__dict__:
-            try:
-                return adder_of_states(inspect(owner))(instance)
-            except KeyError:
-                pass
-        raise AttributeError(STATE)
+        try:
+            state: InstanceState[Any] | None = instance.__dict__[STATE]
+        except (AttributeError, KeyError):  # as of the class itself
+            raise AttributeError(STATE) from None
+        return _made(instance, owner) if state is None else state
+
+    def __set__(self, instance: Any, state: InstanceState[Any]) -> None:
+        """Give an instance its state."""
+        instance.__dict__[STATE] = state
+
+    def __delete__(self, instance: Any) -> None:
+        """Take it away."""
+        del instance.__dict__[STATE]
+
+
+def _made(instance: Any, owner: type[Any]) -> InstanceState[Any]:
+    with _making:
+        state: InstanceState[Any] | None = instance.__dict__[STATE]
+        return adder_of_states(inspect(owner))(instance) if state is None else state
 
 
 @lru_cache(maxsize=256)
 def adder_of_states(mapper: Mapper[Any]) -> Callable[[Any], InstanceState[Any]]:
-    """Return what makes an instance a stored one of no session, if it has the values of its key.
-
-    Without them it raises KeyError.
-    """
+    """Return what makes an instance with the values of its row a stored one of no session."""
     manager: Any = mapper.class_manager
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
     kind, _, token = mapper.identity_key_from_primary_key((0,) * len(names))
     pick = itemgetter(*names)
     is_one = len(names) == 1
-    new_state = manager._state_constructor  # noqa: SLF001 - what its new_instance calls
 
     def add(instance: Any) -> InstanceState[Any]:
         values = instance.__dict__
         key = pick(values)
-        state: Any = values.get(STATE) or new_state(instance, manager)
+        state: Any = values.get(STATE)
+        if state is None:
+            state = manager._state_constructor(instance, manager)  # noqa: SLF001 - what its new_instance calls
         state.key = (kind, (key,) if is_one else key, token)
-        # Another thread may have come first.
-        return values.setdefault(STATE, state)  # type: ignore[no-any-return]
+        values[STATE] = state
+        return state  # type: ignore[no-any-return]
 
     return add

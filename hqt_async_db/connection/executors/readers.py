@@ -186,6 +186,7 @@ def instance_maker(
         values = dict(zip(keys, row, strict=False))
         for key, process in needed:
             values[key] = process(values[key])
+        values[STATE] = None
         instance.__dict__ = values
         if not is_finished:
             finish(instance)
@@ -201,7 +202,7 @@ def finisher(mapper: Mapper[Any]) -> Callable[[Any], None]:
     add_state = adder_of_states(mapper)
 
     def finish(instance: Any) -> None:
-        if has_state_on_demand and not loaded and STATE not in instance.__dict__:
+        if has_state_on_demand and not loaded and instance.__dict__.setdefault(STATE, None) is None:
             return
         state: Any = add_state(instance)
         if loaded:

@@ -113,7 +113,8 @@ class Shortcut:
             NoWayError: As there, when it is entered.
         """
         plan, given = await self._planned(Role.READ, statement, values, shape)
-        if plan.reader is None or self._with_cursors is None:
+        reader = plan.reader
+        if reader is None or not reader.is_of_use() or self._with_cursors is None:
             raise NoWayError
 
         def explain(error: BaseException) -> BaseException:
@@ -126,7 +127,7 @@ class Shortcut:
             except Exception as error:  # noqa: BLE001 - raised below, as ours
                 failure = explain(error)
             else:
-                yield DirectPieces(cursor, plan.reader, explain)
+                yield DirectPieces(cursor, reader, explain)
                 return
         raise failure  # as above
 

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from hqt_async_db import DatabaseManager
+from hqt_async_db.connection.backends.sqlite import checkpoints
 from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
 
 if TYPE_CHECKING:
@@ -46,18 +47,16 @@ def path(database_url: str) -> str:
     return str(make_url(database_url).database)
 
 
-async def test_the_log_is_looked_at_once_in_a_moment(path: str) -> None:
-    def look() -> list[int]:
-        keeper = LogKeeper(MIB, lambda: None)
-        found = [keeper.measure()]
-        keeper.path = str(Path(path).with_suffix(".log"))
-        Path(keeper.path).write_bytes(b"12345")
-        found += [keeper.measure(), keeper.measure()]
-        time.sleep(0.02)
-        Path(keeper.path).write_bytes(b"123456")
-        return [*found, keeper.measure()]
-
-    assert await asyncio.to_thread(look) == [0, 5, 0, 6]
+def test_the_log_is_looked_at_once_in_a_moment(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper, log = LogKeeper(MIB, lambda: None), Path(path).with_suffix(".log")
+    log.write_bytes(b"12345")
+    monkeypatch.setattr(checkpoints, "_MOMENT_S", 3600.0)
+    found = [keeper.measure()]  # there is no path yet
+    keeper.path = str(log)
+    found += [keeper.measure(), keeper.measure()]
+    monkeypatch.setattr(checkpoints, "_MOMENT_S", 0.0)
+    log.write_bytes(b"123456")
+    assert [*found, keeper.measure()] == [0, 5, 0, 6]
 
 
 async def write_a_mib(db: DatabaseManager) -> None:

@@ -52,6 +52,20 @@ async def test_events_of_a_model_that_has_been_used_before(db: DatabaseManager, 
     assert all(argument is not None for argument in heard[0])
 
 
+async def test_loads_by_a_stream_that_has_been_used_before(db: DatabaseManager) -> None:
+    users = BaseRepository(db, User)
+    await users.create(**USER)
+
+    async def read() -> list[User]:
+        async with users.stream(entities=True) as rows:
+            return [user async for user in rows]
+
+    assert len(await read()) == 1
+    with listening(User, "load") as heard:
+        assert len(await read()) == 1
+    assert len(heard) == 1
+
+
 async def test_assignments_that_somebody_changes(db: DatabaseManager) -> None:
     users = BaseRepository(db, User)
     user = await users.create(**USER)

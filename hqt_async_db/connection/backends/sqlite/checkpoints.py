@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -56,7 +57,7 @@ class LogKeeper:
         self._is_over = False
         self._failures = 0
         self._not_before = 0.0
-        self._measured_at = 0.0
+        self._measured_at = -math.inf
 
     def attach(
         self,
@@ -76,8 +77,8 @@ class LogKeeper:
     def measure(self) -> int:
         """Return the size of the log, 0 if it was measured a moment ago; on any thread.
 
-        To look costs 10 µs, a twentieth of a commit. One that makes the log
-        much larger takes longer than a moment.
+        To look costs 10 µs, a twentieth of a commit. What is written in the
+        last moment before a pause is measured after the next commit.
         """
         now = time.monotonic()
         if self.path is None or now - self._measured_at < _MOMENT_S:
