@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import update
 
 from hqt_async_db import (
-    Backtest,
     BacktestRepository,
     BacktestTrade,
     BackupError,
@@ -286,9 +285,9 @@ async def test_memory_does_not_grow_with_the_rows(
 ) -> None:
     await fill(db, 10_000)
     peaks = [await _peak_mb(database_url, tmp_path)]
-    backtest_id = (await BacktestRepository(db).get_one()).id
+    backtest = await BacktestRepository(db).get_one()
     for _ in range(7):
-        rows = [trade_row(Backtest(id=backtest_id), n % 5000, n / 7) for n in range(10_000)]
+        rows = [trade_row(backtest, n % 5000, n / 7) for n in range(10_000)]
         await TradeRepository(db).create_many(rows)
     peaks.append(await _peak_mb(database_url, tmp_path))
     assert peaks[1] - peaks[0] < 20
