@@ -6,16 +6,18 @@ import random
 import struct
 from decimal import Decimal
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import MetaData, func, insert, select, text, update
+from sqlalchemy.orm import Mapped, mapped_column
 
+from hqt_async_db import BaseRepository, FinanceMetricRepository
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import AccountSnapshot, Base, FinanceMetric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hqt_async_db import DatabaseManager
 
@@ -117,6 +119,53 @@ async def test_only_postgresql_keeps_nan_and_infinity(
     async with reopened().session() as session:
         read = await session.scalars(select(FinanceMetric.alpha).order_by(FinanceMetric.id))
         assert [repr(value) for value in read] == kept
+
+
+class OwnBase(Base):
+    """A base of this module's models."""
+
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Ratio(OwnBase):
+    """A model that fills a column in as it is made."""
+
+    __tablename__ = "ratios"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    given: Mapped[float]
+    made: Mapped[float | None]
+
+    def __init__(self, **values: Any) -> None:
+        """Make it not a number."""
+        super().__init__(**values)
+        self.made = float("nan")
+
+
+async def test_nor_do_one_shot_calls_store_it_elsewhere(db: DatabaseManager, backend: str) -> None:
+    await db.create_all(OwnBase)
+    metrics, ratios = FinanceMetricRepository(db), BaseRepository(db, Ratio)
+    metric, number = await metrics.create(alpha=0.5), float("nan")
+
+    async def assign() -> None:
+        metric.alpha = number
+        await metrics.update(metric)
+
+    ways: list[Callable[[], Awaitable[object]]] = [
+        lambda: metrics.create(alpha=number),
+        lambda: metrics.update(metric, alpha=number),
+        lambda: metrics.create_many([{"alpha": number}]),
+        lambda: ratios.create(given=1.0),
+        assign,
+    ]
+    for way in ways:
+        if backend == "postgresql":
+            await way()
+        else:
+            with pytest.raises(InvalidInputError, match="is NaN or infinite"):
+                await way()
+    stored = [*await metrics.get_all(), *await ratios.get_all()]
+    assert len(stored) == (4 if backend == "postgresql" else 1)
 
 
 async def test_money_is_exact_whichever_way_it_comes(
