@@ -31,6 +31,11 @@ def unboxed(value: object) -> Any:
     return value
 
 
+def as_coerced(kind: ColumnType[Any], dialect: Dialect) -> None:
+    """Stand for a type's ``bind_coerced``: what it coerced goes to the driver as it is."""
+    del kind, dialect
+
+
 class ColumnType(TypeDecorator[ValueT]):
     """A type that checks and normalises values the same way on every path.
 

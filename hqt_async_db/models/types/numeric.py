@@ -12,7 +12,13 @@ from sqlalchemy import BigInteger, Boolean, Integer
 from sqlalchemy import Double as SqlDouble
 from sqlalchemy.sql import operators
 
-from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, unboxed
+from hqt_async_db.models.types.column import (
+    ColumnType,
+    Processor,
+    as_coerced,
+    kind_of,
+    unboxed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,9 +85,7 @@ class Double(ColumnType[float]):
         is_plain = type(values[0]) is float and isfinite(sum(values)) and 0.0 not in values
         return values if is_plain else None
 
-    def bind_coerced(self, dialect: Dialect) -> None:
-        """Take what was checked as it is."""
-        del dialect
+    bind_coerced = as_coerced
 
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
@@ -140,9 +144,7 @@ class _BoundedInteger(ColumnType[int]):
         is_plain = type(values[0]) is int and -limit <= min(values) and max(values) < limit
         return values if is_plain else None
 
-    def bind_coerced(self, dialect: Dialect) -> None:
-        """Take what was checked as it is."""
-        del dialect
+    bind_coerced = as_coerced
 
     def literal_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
         """Return the function that writes values into SQL text."""
@@ -208,9 +210,7 @@ class Flag(ColumnType[bool]):
         del dialect
         return values if type(values[0]) is bool else None
 
-    def bind_coerced(self, dialect: Dialect) -> None:
-        """Take what was checked as it is."""
-        del dialect
+    bind_coerced = as_coerced
 
     def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
         """Prepare one value for the driver."""

@@ -13,6 +13,7 @@ from sqlalchemy.sql import operators
 from hqt_async_db.models.types.column import (
     ColumnType,
     Processor,
+    as_coerced,
     encodable,
     kind_of,
     text_literal,
@@ -101,9 +102,7 @@ class ExactText(ColumnType[str]):
         together = "".join(values)
         return values if together.isascii() and "\0" not in together else None
 
-    def bind_coerced(self, dialect: Dialect) -> None:
-        """Take what was checked as it is."""
-        del dialect
+    bind_coerced = as_coerced
 
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
@@ -153,9 +152,7 @@ class Choice(ExactText):
         is_plain = type(values[0]) is str and self._words.keys() >= set(values)
         return values if is_plain else None
 
-    def bind_coerced(self, dialect: Dialect) -> None:
-        """Take what was checked as it is."""
-        del dialect
+    bind_coerced = as_coerced
 
 
 def choice_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
