@@ -67,11 +67,10 @@ def adder_of_states(mapper: Mapper[Any]) -> Callable[[Any], InstanceState[Any]]:
     def add(instance: Any) -> InstanceState[Any]:
         values = instance.__dict__
         key = pick(values)
-        state: Any = values.get(STATE)
-        if state is None:
-            state = manager._state_constructor(instance, manager)  # noqa: SLF001 - what its new_instance calls
+        make_state = manager._state_constructor  # noqa: SLF001 - what its new_instance calls
+        state: InstanceState[Any] = values.get(STATE) or make_state(instance, manager)
         state.key = (kind, (key,) if is_one else key, token)
         values[STATE] = state
-        return state  # type: ignore[no-any-return]
+        return state
 
     return add
