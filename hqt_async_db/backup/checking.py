@@ -26,8 +26,8 @@ _BLOCK_BYTES: Final = 1_048_576
 
 async def require_manifests(
     tables: Mapping[Path, str], *, is_required: bool, directory: Path | None = None
-) -> None:
-    """Compare files with what their manifests say, where there are any.
+) -> dict[Path, TableEntry]:
+    """Compare files with what their manifests say, where there are any; return that.
 
     A manifest of a file's own goes before the one of its directory.
 
@@ -42,6 +42,7 @@ async def require_manifests(
     """
     async with WorkThread("checksum") as thread:
         listed: dict[Path, dict[str, TableEntry]] = {}
+        found: dict[Path, TableEntry] = {}
         for path, table in tables.items():
             entry = await thread.run(_entry_of, path, listed)
             if entry is None:
@@ -64,8 +65,10 @@ async def require_manifests(
                     f"{path.name}: it is not what its manifest tells of; it was changed or damaged"
                 )
                 raise BackupVerificationError(msg)
+            found[path] = entry
         if directory is not None:
             await thread.run(_refuse_missing, tables, manifest_of_directory(directory))
+        return found
 
 
 def _entry_of(path: Path, listed: dict[Path, dict[str, TableEntry]]) -> TableEntry | None:

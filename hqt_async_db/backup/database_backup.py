@@ -165,8 +165,8 @@ class DatabaseBackup:
             columns: Their names.
             progress: The callback.
             formula_guard: Put a ``'`` before text that a spreadsheet would
-                take for a formula, and before text that begins with one; an
-                import with the same option takes it off.
+                take for a formula, and before text that begins with one. The
+                manifest says so, and an import takes it off.
             filters: ``column=value``.
         """
         options: _Options = {"columns": columns, "progress": progress, "filters": filters}
@@ -291,7 +291,8 @@ class DatabaseBackup:
             table: Name of the table.
             path: The file.
             options: As there; ``formula_guard=True`` takes the apostrophe off
-                that text begins with.
+                that text begins with. Where a manifest tells of it, it is
+                taken off, or left, as that says.
         """
         return await imports.import_table(self._db, table, path, "csv", ImportOptions(**options))
 

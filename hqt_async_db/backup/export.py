@@ -153,7 +153,11 @@ def _manifest(
 ) -> Manifest:
     entries = [
         TableEntry(
-            table=target.query.table.name, rows=rows, file=file.path.name, sha256=file.sha256
+            table=target.query.table.name,
+            rows=rows,
+            file=file.path.name,
+            sha256=file.sha256,
+            formula_guard=target.formula_guard if target.form == "csv" else None,
         )
         for target, (file, rows) in zip(targets, written, strict=True)
     ]

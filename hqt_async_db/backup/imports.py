@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.formats.reading import Parser
     from hqt_async_db.backup.formats.rows import RowReader
     from hqt_async_db.backup.loading.load import Mode
+    from hqt_async_db.backup.manifest import TableEntry
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.manager import DatabaseManager
 
@@ -66,7 +67,8 @@ class ImportOptions:
         upsert: Rows whose primary key exists are updated, one after the
             other: they cannot exchange their unique values.
         require_manifest: A file without a manifest is refused.
-        formula_guard: Text of CSV was marked against spreadsheets.
+        formula_guard: Text of CSV was marked against spreadsheets; for files
+            without a manifest, which tells.
         progress: Told of the rows that were read.
     """
 
@@ -100,7 +102,7 @@ class FileOfTable:
     form: FileFormat
     follows_links: bool
 
-    def source(self, db: DatabaseManager, options: ImportOptions) -> TableSource:
+    def source(self, db: DatabaseManager, *, formula_guard: bool) -> TableSource:
         """Return it as something to be loaded."""
 
         def open_rows() -> AbstractAsyncContextManager[RowReader]:
@@ -109,7 +111,7 @@ class FileOfTable:
                 self.path.name,
                 db.engine.dialect,
                 "csv" if self.form == "csv" else "json",
-                formula_guard=options.formula_guard,
+                formula_guard=formula_guard,
             )
             if self.form == "parquet":
                 return read_parquet(self.path, source, follows_links=self.follows_links)
@@ -153,9 +155,28 @@ async def _import(
 ) -> dict[str, int]:
     mode = options.mode
     entries = {file.path: file.table.name for file in files}
-    await require_manifests(entries, is_required=options.require_manifest, directory=directory)
-    sources = [file.source(db, options) for file in files]
+    told = await require_manifests(
+        entries, is_required=options.require_manifest, directory=directory
+    )
+    sources = [
+        file.source(db, formula_guard=_is_guarded(file.path.name, told.get(file.path), options))
+        for file in files
+    ]
     return await load(db, sources, mode=mode, progress=options.progress)
+
+
+def _is_guarded(name: str, entry: TableEntry | None, options: ImportOptions) -> bool:
+    """Tell whether a file's text is marked: as its manifest says, or as the caller does.
+
+    Raises:
+        InvalidInputError: The manifest says that it is not, the caller that it is.
+    """
+    if entry is None or entry.formula_guard is None:
+        return options.formula_guard
+    if options.formula_guard and not entry.formula_guard:
+        msg = f"{name} was exported without formula_guard, as its manifest tells; leave it out"
+        raise InvalidInputError(msg, field="formula_guard")
+    return entry.formula_guard
 
 
 def _files_of(directory: Path, form: FileFormat | None) -> list[FileOfTable]:

@@ -21,6 +21,7 @@ FORMAT_VERSION: Final = 1
 # What an import or a restore reads into memory at most; one of ours has a few KB.
 MOST_BYTES: Final = 1_048_576
 _CHECKSUM: Final = "checksum"
+_GUARD: Final = "formula_guard"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,12 +46,15 @@ class TableEntry:
             tables share one.
         sha256: Hash of that file, as it is on the disk. Without a file of its
             own: of the table's canonical JSON Lines, or None.
+        formula_guard: Whether the text of its CSV is marked against
+            spreadsheets; None where it is no CSV.
     """
 
     table: str
     rows: int
     file: str | None = None
     sha256: str | None = None
+    formula_guard: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,10 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return its text, which carries a checksum of itself."""
-        content = asdict(self) | {"created_at": self.created_at.isoformat()}
+        content = asdict(self) | {
+            "created_at": self.created_at.isoformat(),
+            "tables": [_told(asdict(entry)) for entry in self.tables],
+        }
         return _text(content | {_CHECKSUM: hashlib.sha256(_text(content)).hexdigest()})
 
     @classmethod
@@ -115,6 +122,11 @@ def manifest_of_directory(directory: Path) -> Path:
 
 def _text(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what is written of an entry; what came later than the rest only where it is known."""
+    return {name: value for name, value in entry.items() if name != _GUARD or value is not None}
 
 
 def _parsed(content: bytes) -> Any:
@@ -159,7 +171,8 @@ def _is_entry(values: Any) -> bool:
     names = {field.name for field in fields(TableEntry)}
     return (
         isinstance(values, dict)
-        and values.keys() == names
+        and values.keys() | {_GUARD} == names
+        and isinstance(values.get(_GUARD), bool | None)
         and isinstance(values["table"], str)
         and type(values["rows"]) is int
         and values["rows"] >= 0

@@ -37,7 +37,11 @@ def import_(  # noqa: PLR0913 - every option by its name
         bool, typer.Option("--require-manifest", help="Refuse files without their manifest.")
     ] = False,
     formula_guard: Annotated[
-        bool, typer.Option("--formula-guard", help="Take off what export put before formulas.")
+        bool,
+        typer.Option(
+            "--formula-guard",
+            help="Take off what export put before formulas; a manifest tells by itself.",
+        ),
     ] = False,
     form: Annotated[FileFormat | None, typer.Option("--format", help=FORMAT_HELP)] = None,
     url: Url = None,
@@ -59,7 +63,10 @@ def import_(  # noqa: PLR0913 - every option by its name
         raise InvalidInputError(msg, field="table")
     if formula_guard:
         if is_directory:
-            msg = f"{path} is a directory; with --formula-guard import one file after the other"
+            msg = (
+                f"{path} is a directory, whose manifest tells; leave --formula-guard out, or "
+                "without a manifest import one file after the other"
+            )
             raise InvalidInputError(msg, field="formula_guard")
         refuse_guard(format_of(path, form))
         options["formula_guard"] = True

@@ -16,6 +16,7 @@ from hqt_async_db import (
     UserRepository,
 )
 from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.errors import InvalidInputError
 from tests.integration.test_backup.contents import clear, everything, fill
 from tests.integration.test_backup.loads import stored
@@ -121,6 +122,27 @@ async def test_the_mark_against_formulas_goes_on_and_comes_off(
     await clear(db)
     await backup.import_table_from_csv("users", path, formula_guard=True)
     assert await stored(db, "users", "full_name") == names
+
+
+async def test_a_manifest_tells_of_the_mark_against_formulas(
+    db: DatabaseManager, backup: DatabaseBackup, tmp_path: Path
+) -> None:
+    names = ["=1+1", "'=1", "plain"]
+    for number, name in enumerate(names):
+        await add_user(db, f"u{number}", full_name=name)
+    await backup.export_all_tables(tmp_path / "all", "csv", formula_guard=True)
+    await backup.import_all_tables(tmp_path / "all", replace=True)
+    assert await stored(db, "users", "full_name") == names
+    plain = tmp_path / "plain.csv"
+    await backup.export_table_to_csv("users", plain)
+    with pytest.raises(InvalidInputError, match="without formula_guard"):
+        await backup.import_table_from_csv("users", plain, replace=True, formula_guard=True)
+    await backup.import_table_from_csv("users", plain, replace=True)
+    assert await stored(db, "users", "full_name") == names
+    # Without a manifest it is the caller who knows.
+    await asyncio.to_thread(manifest_of_file(plain).unlink)
+    await backup.import_table_from_csv("users", plain, replace=True, formula_guard=True)
+    assert await stored(db, "users", "full_name") == ["=1+1", "=1", "plain"]
 
 
 async def test_the_last_row_decides_about_all(

@@ -120,6 +120,9 @@ def test_formulas_are_guarded_against_and_come_back(
     assert plain.read_text() == "id,username\n1,=1+1\n"
     told = hqt_db("import", everything, "--replace", "--formula-guard", code=2)
     assert "one file after the other" in told
+    hqt_db("import", everything, "--replace")
+    hqt_db("export", plain, *chosen)
+    assert plain.read_text() == "id,username\n1,=1+1\n"
     hqt_db("export", tmp_path / "users.json", "--table", "users")
     told = hqt_db("import", tmp_path / "users.json", "--replace", "--formula-guard", code=2)
     assert "this is json" in told
