@@ -325,11 +325,10 @@ class DatabaseManager:
     async def optimize(self) -> dict[str, Any]:
         """Renew what the planner knows of the tables, and give free space back.
 
-        For a quiet hour, once a day or after large deletes; one short
-        statement per table. SQLite looks at 1000 rows per index, gives free
-        pages back in steps of 256, between which writers have their turn,
-        and empties the log. A file made by something else can give nothing
-        back, as ``auto_vacuum`` tells (``VACUUM`` rewrites it as a whole).
+        For a quiet hour, or after large deletes; one short statement per
+        table. SQLite looks at 1000 rows per index, gives free pages back in
+        steps of 256, between which writers have their turn, and empties the
+        log; without ``auto_vacuum`` only ``VACUUM`` gives pages back.
 
         Returns:
             ``analyzed_tables``; on SQLite also ``freed_bytes``,
@@ -342,14 +341,15 @@ class DatabaseManager:
         """Return per pool (``write``, ``read``): size, in use, idle, holders."""
         return self._engines.pool_status()
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, base: type[DeclarativeBase] | None = None) -> None:
         """Pay the cold costs now: mappers, first connections, first compiles.
 
-        One read per model of this library on the read-only pool and one
-        connection of the writing pool; the schema must exist. Configuring
-        the mappers keeps the loop busy for some 50 ms, so call it first.
+        One read per model of ``base``, or of this library, on the read-only
+        pool and one connection of the writing pool; the schema must exist.
+        Configuring the mappers keeps the loop busy for some 50 ms, so call
+        it first.
         """
-        await warming.warm_up(self)
+        await warming.warm_up(self, base)
 
     async def dispose(self) -> None:
         """Close every connection, wait for what is on its way, and end.

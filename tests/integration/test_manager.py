@@ -14,7 +14,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import String, make_url, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hqt_async_db import (
     Base,
@@ -22,6 +23,7 @@ from hqt_async_db import (
     DatabaseLockedError,
     DatabaseManager,
     DeadlineExceededError,
+    HqtDbError,
     InvalidInputError,
     PoolTimeoutError,
     User,
@@ -83,6 +85,23 @@ async def _read(db: DatabaseManager) -> None:
 
 async def test_warm_up_leaves_a_connection_of_each_pool(db: DatabaseManager) -> None:
     await db.warm_up()
+    assert all(pool["idle"] >= 1 for pool in db.pool_status().values())
+
+
+async def test_warm_up_reads_the_models_of_a_base_of_ones_own(make_db: MakeDb) -> None:
+    class OwnBase(DeclarativeBase):
+        pass
+
+    class Tick(OwnBase):
+        __tablename__ = "ticks"
+        symbol: Mapped[str] = mapped_column(String(20), primary_key=True)
+        number: Mapped[int] = mapped_column(primary_key=True)
+
+    db = make_db()
+    with pytest.raises(HqtDbError, match="ticks"):
+        await db.warm_up(OwnBase)
+    await db.create_all(OwnBase)
+    await db.warm_up(OwnBase)
     assert all(pool["idle"] >= 1 for pool in db.pool_status().values())
 
 
