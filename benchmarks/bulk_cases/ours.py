@@ -14,7 +14,13 @@ from benchmarks.bulk_cases.tools import find
 from benchmarks.bulk_cases.trades import TABLE, empty
 from benchmarks.errors import WrongWorkError
 from benchmarks.growing import peak_mib
-from hqt_async_db import DatabaseBackup, DatabaseManager, StallMonitor, copy_database
+from hqt_async_db import (
+    DatabaseBackup,
+    DatabaseManager,
+    StallMonitor,
+    UserRepository,
+    copy_database,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +31,7 @@ PARQUET: Final = "export Parquet"
 IMPORT_CSV: Final = "import CSV"
 BACKUP: Final = "backup"
 COPY: Final = "copy to SQLite"
+_PAUSE_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,19 @@ class Work:
     url: str
     rows: int
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """How long a bot waited for its commits, alone and while the work was done.
+
+    Attributes:
+        alone_ms: The longest wait, in the same time.
+        beside_ms: The longest wait while the work was done.
+    """
+
+    alone_ms: float
+    beside_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,11 @@ def watch(work: Work) -> Watched:
     return asyncio.run(_watch(work))
 
 
+def commit_beside(work: Work) -> Commits:
+    """Return how long commits of small writes take meanwhile."""
+    return asyncio.run(_commit_beside(work))
+
+
 async def _do(work: Work) -> float:
     async with _ready(work) as call:
         started = time.perf_counter()
@@ -95,6 +120,27 @@ async def _watch(work: Work) -> Watched:
             await call()
     report = busy.report()
     return Watched(idle.report().max_stall_ms, report.max_stall_ms, report.max_cpu_ms)
+
+
+async def _commit_beside(work: Work) -> Commits:
+    seconds = await _do(work)
+    async with _ready(work) as call, DatabaseManager(work.url) as db:
+        users = UserRepository(db)
+        (user,) = await users.get_all()
+
+        async def longest_ms(until: Awaitable[Any]) -> float:
+            """Write every few milliseconds until something has ended."""
+            other, longest_s, number = asyncio.ensure_future(until), 0.0, 0
+            while not other.done():
+                number, started = number + 1, time.perf_counter()
+                await users.update(user, full_name=f"name {number}")
+                longest_s = max(longest_s, time.perf_counter() - started)
+                await asyncio.sleep(_PAUSE_S)
+            await other
+            return longest_s * 1000
+
+        await longest_ms(asyncio.sleep(_PAUSE_S))  # the first one opens a connection
+        return Commits(await longest_ms(asyncio.sleep(seconds)), await longest_ms(call()))
 
 
 @asynccontextmanager

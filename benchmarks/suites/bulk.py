@@ -109,6 +109,8 @@ def _measure(bench: Bench, backend: str, case: Case, site: Site, result: SuiteRe
         result.verdicts.append(judge(what, ratio, case.at_most, basis, at_least=False))
     _measure_memory(backend, case, site, result)
     _measure_stalls(backend, case, site, result)
+    if case.operation != IMPORT_CSV:  # which writes as well, where SQLite has one writer
+        _measure_commits(backend, case, site, result)
 
 
 def _take_times(
@@ -169,6 +171,16 @@ def _measure_stalls(backend: str, case: Case, site: Site, result: SuiteResult) -
     result.verdicts.append(replace(verdict, why=why))
 
 
+def _measure_commits(backend: str, case: Case, site: Site, result: SuiteResult) -> None:
+    with site.lend() as process:
+        found = process.submit(ours.commit_beside, _work(case.operation, site)).result()
+    operation = f"{case.operation}, longest commit of a bot"
+    result.measurements += [
+        Measurement(backend, operation, name, 1, "µs", (longest_ms * 1000,), 1, size=site.rows)
+        for name, longest_ms in ((_OURS, found.beside_ms), ("nothing beside it", found.alone_ms))
+    ]
+
+
 def _work(operation: str, site: Site, *, is_small: bool = False) -> Work:
     """Return what our process is to do with all trades, or with few."""
     rows = site.small_rows if is_small else site.rows
@@ -198,7 +210,8 @@ SUITE: Final = Suite(
         "imports is one executemany of parsed rows. Ours includes opening the file, syncing it and "
         "its manifest; a copy includes reading everything back. Memory is the peak of a new "
         "process, beside that with 10,000 trades. The longest stall of the event loop stands "
-        "beside that of an idle loop of the same process."
+        "beside that of an idle loop of the same process; so does the longest commit of a bot that "
+        "writes every few milliseconds meanwhile, beside the longest of one that is alone."
     ),
     operations=(CSV, JSON_LINES, PARQUET, IMPORT_CSV, BACKUP, COPY),
     run=run,

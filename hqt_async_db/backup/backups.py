@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive import write_archive
 from hqt_async_db.backup.archives.contents import entries_of, layout_of, refuse_older
-from hqt_async_db.backup.files import PARTIAL, new_file, path_of, publish, refused
+from hqt_async_db.backup.files import PARTIAL, follow, new_file, path_of, publish, refused
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
 from hqt_async_db.backup.native.pg_dump import (
     export_snapshot,
@@ -27,13 +27,13 @@ from hqt_async_db.backup.native.sqlite_snapshot import (
     together,
 )
 from hqt_async_db.backup.snapshot import snapshot
-from hqt_async_db.backup.threads import WorkThread
+from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.migrations.schema import State, refuse_predecessor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Iterable
     from pathlib import Path
 
     from sqlalchemy import URL
@@ -188,12 +188,14 @@ async def _dump(
         tables = [table.name for table in layout.tables]
         _refuse_unstamped(db, layout.revision, tables)
         identifier, schema = await export_snapshot(view)
+        stop = Stop()
         async with WorkThread("dump") as thread:
             await thread.run(create, partial)
-        entries, _ = await together(
-            entries_of(view, layout, progress),
-            write_dump(schema, identifier, partial, tables, tools),
-        )
+            entries, *_ = await together(
+                entries_of(view, layout, progress),
+                _and_stop(stop, write_dump(schema, identifier, partial, tables, tools)),
+                thread.run_until(stop, follow, partial, stop),
+            )
         await refuse_foreign_entries(partial, tools)
         manifest = Manifest(
             kind=names.DUMP_KIND,
@@ -205,6 +207,14 @@ async def _dump(
             created_at=at,
         )
         await _publish(partial, path, manifest)
+
+
+async def _and_stop(stop: Stop, work: Awaitable[None]) -> None:
+    """Do a work, and end what goes on beside it as long."""
+    try:
+        await work
+    finally:
+        stop.set()
 
 
 def _refuse_unstamped(db: DatabaseManager, revision: str | None, tables: Iterable[str]) -> None:

@@ -23,7 +23,11 @@ ReleasedT = TypeVar("ReleasedT", bound="Released")
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _STOP_AGAIN_S: Final = 0.005
-_LOWEST_PRIORITY: Final = 19
+# A third of the processor that others get. Less would keep the loop waiting longer where
+# other processes take all of it: for a thread that has the GIL and does not get to run.
+_NICER_THREAD: Final = 5
+# A process has a GIL of its own, if any; a tenth.
+_NICER_PROCESS: Final = 10
 
 
 class Stopped(Exception):  # noqa: N818 - it ends work, and nobody but its thread sees it
@@ -31,10 +35,14 @@ class Stopped(Exception):  # noqa: N818 - it ends work, and nobody but its threa
 
 
 class Stop:
-    """Tells work in a thread that nobody waits for its result any more."""
+    """Tells work in a thread that nobody waits for its result any more.
+
+    Attributes:
+        is_set: Whether it is told.
+    """
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.is_set = False
         self._connections: list[sqlite3.Connection] = []
 
     def check(self) -> None:
@@ -43,12 +51,12 @@ class Stop:
         Raises:
             Stopped: It is.
         """
-        if self._is_set:
+        if self.is_set:
             raise Stopped
 
     def set(self) -> None:
         """Have the work stop, what SQLite does for it included."""
-        self._is_set = True
+        self.is_set = True
         for connection in self._connections:
             connection.interrupt()
 
@@ -77,9 +85,9 @@ class WorkThread:
 
     Args:
         name: What it does, for whoever looks at the process.
-        gives_way: Whether the system lets every other thread go first. For
-            work that hardly takes the GIL, whose threads would otherwise hold
-            up the event loop for milliseconds where processors are few.
+        gives_way: Whether the system lets other threads go first. For work
+            that hardly takes the GIL, whose threads would otherwise hold up
+            the event loop for milliseconds where processors are few.
     """
 
     def __init__(self, name: str, *, gives_way: bool = False) -> None:
@@ -131,19 +139,20 @@ class WorkThread:
         self._executor.shutdown(wait=False)
 
 
-def give_way(number: int) -> None:
-    """Have the system let everything else go before a process or a thread of ours.
-
-    Args:
-        number: The process's, or the thread's own, on Linux; elsewhere this does nothing.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, number, _LOWEST_PRIORITY)
+def give_way(process: int) -> None:
+    """Have the system let others go before a process of ours; on Linux, elsewhere not."""
+    _be_nicer(process, _NICER_PROCESS)
 
 
 def _start_giving_way() -> None:
-    give_way(threading.get_native_id())
+    _be_nicer(threading.get_native_id(), _NICER_THREAD)
+
+
+def _be_nicer(number: int, by: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError):
+            now = os.getpriority(os.PRIO_PROCESS, number)
+            os.setpriority(os.PRIO_PROCESS, number, now + by)
 
 
 def _stop(future: asyncio.Future[Any], stop: Stop) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import stat
+import sys
 import zlib
 from typing import TYPE_CHECKING
 
@@ -98,3 +100,21 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BackupError, match="Not a directory"):
         asyncio.run(write(tmp_path / "file" / "rows.csv"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="done on Linux alone")
+def test_what_is_written_is_on_its_way_to_the_disk_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+    advise = os.posix_fadvise
+
+    def note(descriptor: int, start: int, size: int, advice: int) -> None:
+        begun.append((start, size))
+        advise(descriptor, start, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    mib = bytes(1024 * 1024)
+    file = asyncio.run(write(tmp_path / "rows.csv", *[mib] * 11))
+    assert begun == [(0, 4 * len(mib)), (4 * len(mib), 4 * len(mib))]
+    assert file.path.read_bytes() == mib * 11

@@ -24,10 +24,10 @@ def priority() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-async def test_a_thread_that_gives_way_has_the_lowest_priority_alone() -> None:
+async def test_a_thread_that_gives_way_has_a_lower_priority_alone() -> None:
     before = priority()
     async with WorkThread("eager") as eager, WorkThread("idle", gives_way=True) as idle:
-        assert await idle.run(priority) == 19
+        assert await idle.run(priority) == min(before + 5, 19)
         assert await eager.run(priority) == before
     assert priority() == before
 
@@ -51,4 +51,4 @@ def tools(tmp_path: Path) -> Tools:
 
 
 async def test_programs_of_postgresql_give_way_as_well(tools: Tools) -> None:
-    assert await tools.run("pg_dump") == b"19\n"
+    assert await tools.run("pg_dump") == b"%d\n" % min(priority() + 10, 19)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from hqt_async_db.backup.files import refused
+from hqt_async_db.backup.files import refused, written_behind
 from hqt_async_db.backup.native import sqlite_files, sqlite_hostile, sqlite_schema
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # Copied at a stretch; after each stretch a cancelled backup ends.
 _PAGES: Final = 2000
 _BLOCK_BYTES: Final = 256 * 1024
-
+# Pages that are passed on stay in the processor's own cache.
+_SMALL_CACHE: Final = "cache_size=100"
 
 _Threads: TypeAlias = tuple[WorkThread, WorkThread, WorkThread]
 
@@ -136,8 +137,14 @@ def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
         source.execute("BEGIN").close()
         contents = sqlite_files.contents_of(source)  # the first read: from here on one snapshot
         create(partial)
-        with closing(_open_target(partial)) as target:
-            source.backup(target, pages=_PAGES, progress=lambda *_: stop.check())
+        # Of all that opened the file SQLite closes it first, or it would lose its locks.
+        with written_behind(partial) as behind, closing(_open_target(partial)) as target:
+
+            def between(*_: int) -> None:
+                stop.check()
+                behind.go_on()
+
+            source.backup(target, pages=_PAGES, progress=between)
             make_self_contained(target)
     return contents
 
@@ -152,7 +159,7 @@ def create(partial: Path) -> None:
 def _open_target(partial: Path) -> sqlite3.Connection:
     """Open a new file for pages that need no journal: whatever fails, it is thrown away."""
     target = sqlite3.connect(partial, isolation_level=None, check_same_thread=False)
-    for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=OFF", "synchronous=OFF"):
+    for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=OFF", "synchronous=OFF", _SMALL_CACHE):
         target.execute(f"PRAGMA {pragma}").close()
     return target
 
