@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,12 @@ SCRATCH_FILE: Final = "scratch.db"
 
 _PREFIX: Final = "hqt_scratch_"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
+# So old a scratch database has long had its first connection, or never will.
+_LEFTOVER_S: Final = 3600
+_OF_THIS_ACCOUNT: Final = text(
+    "SELECT datname FROM pg_database "
+    "WHERE datname LIKE 'hqt\\_scratch\\_%' AND pg_get_userbyid(datdba) = current_user"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ async def scratch_database(
 ) -> AsyncIterator[DatabaseManager]:
     """Lend a manager of an empty database on the server of another, PostgreSQL.
 
+    Those of processes that were killed are dropped before.
+
     Args:
         db: The other.
         schema: Where its sessions look for tables, which may be a setting of
@@ -114,17 +123,37 @@ async def scratch_database(
     Raises:
         BackupError: The account may not create databases.
     """
-    name = f"{_PREFIX}{secrets.token_hex(8)}"
+    await _drop_leftovers(db)
+    name = f"{_PREFIX}{int(time.time())}_{secrets.token_hex(8)}"
     try:
         # A server that is at it goes on with it, whatever becomes of who asked.
         await tasks.finish(_create(db, name), name="hqt_async_db create scratch database")
         if schema is not None:
             await send(db, f'ALTER DATABASE "{name}" SET search_path TO {quoted(schema)}')
-        async with db.beside(name) as scratch:
+        async with in_use(db, name), db.beside(name) as scratch:
             yield scratch
     finally:
         drop = send(db, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         await tasks.finish(drop, name="hqt_async_db drop scratch database")
+
+
+@asynccontextmanager
+async def in_use(db: DatabaseManager, name: str) -> AsyncIterator[None]:
+    """Keep a connection to a scratch database, which keeps others from dropping it."""
+    async with db.beside(name) as keeper, keeper.open(Mode.MAINTENANCE, "scratch") as session:
+        await session.connection()
+        yield
+
+
+async def _drop_leftovers(db: DatabaseManager) -> None:
+    """Drop the scratch databases that no living process of this account uses."""
+    async with db.open(Mode.READ_ONLY, "scratch database") as session:
+        names = (await session.scalars(_OF_THIS_ACCOUNT)).all()
+    for name in names:
+        made_at = name.removeprefix(_PREFIX).partition("_")[0]
+        if made_at.isdecimal() and time.time() - int(made_at) > _LEFTOVER_S:
+            with contextlib.suppress(StatementFailedError):  # in use
+                await send(db, f"DROP DATABASE IF EXISTS {quoted(name)}")
 
 
 async def _create(db: DatabaseManager, name: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from hqt_async_db.backup.native.pg_tools import Tools
-from hqt_async_db.backup.native.scratch import scratch_database
+from hqt_async_db.backup.native.scratch import in_use, scratch_database
 from tests.integration.test_backup.programs import programs
 
 if TYPE_CHECKING:
@@ -49,6 +50,25 @@ async def test_a_scratch_database_is_dropped_whenever_its_caller_is_cancelled(
                 break
     assert lent.is_set()
     assert any("CREATE DATABASE" in statement for statement in sent)
+
+
+@pytest.mark.backends("postgresql")
+async def test_what_a_killed_process_left_is_dropped_unless_it_is_used(
+    db: DatabaseManager, server: Admin
+) -> None:
+    now = int(time.time())
+    left, used, new = (f"hqt_scratch_{now - age_s}" for age_s in (4000, 4001, 1000))
+    try:
+        for name in (left, used, new):
+            await asyncio.to_thread(server.execute, f'CREATE DATABASE "{name}"')
+        async with in_use(db, used), scratch_database(db) as scratch:
+            await scratch.ping()
+            there = await asyncio.to_thread(server.databases, "hqt_scratch_")
+            assert left not in there
+            assert {used, new, scratch.url.database} <= set(there)
+    finally:
+        for name in (left, used, new):
+            await asyncio.to_thread(server.execute, f'DROP DATABASE IF EXISTS "{name}"')
 
 
 def running(directory: Path) -> list[str]:
