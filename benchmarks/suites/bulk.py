@@ -155,11 +155,8 @@ def _measure_memory(backend: str, case: Case, site: Site, result: SuiteResult) -
 def _measure_stalls(backend: str, case: Case, site: Site, result: SuiteResult) -> None:
     with site.lend() as process:
         found = process.submit(ours.watch, _work(case.operation, site)).result()
-    operation = f"{case.operation}, longest stall"
-    result.measurements += [
-        Measurement(backend, operation, name, 1, "µs", (stall_ms * 1000,), 1, size=site.rows)
-        for name, stall_ms in ((_OURS, found.busy_ms), ("an idle loop", found.idle_ms))
-    ]
+    longest_ms = {_OURS: found.busy_ms, "an idle loop": found.idle_ms}
+    result.measurements += _longest(backend, f"{case.operation}, longest stall", site, longest_ms)
     what = f"{backend}, {case.operation}: longest stall of the loop"
     aim = found.idle_ms + STALL_MAY_GROW_MS
     basis = f"at most {STALL_MAY_GROW_MS:.0f} ms above an idle loop's"
@@ -174,10 +171,17 @@ def _measure_stalls(backend: str, case: Case, site: Site, result: SuiteResult) -
 def _measure_commits(backend: str, case: Case, site: Site, result: SuiteResult) -> None:
     with site.lend() as process:
         found = process.submit(ours.commit_beside, _work(case.operation, site)).result()
+    longest_ms = {_OURS: found.beside_ms, "nothing beside it": found.alone_ms}
     operation = f"{case.operation}, longest commit of a bot"
-    result.measurements += [
-        Measurement(backend, operation, name, 1, "µs", (longest_ms * 1000,), 1, size=site.rows)
-        for name, longest_ms in ((_OURS, found.beside_ms), ("nothing beside it", found.alone_ms))
+    result.measurements += _longest(backend, operation, site, longest_ms)
+
+
+def _longest(
+    backend: str, operation: str, site: Site, longest_ms: dict[str, float]
+) -> list[Measurement]:
+    return [
+        Measurement(backend, operation, name, 1, "µs", (each_ms * 1000,), 1, size=site.rows)
+        for name, each_ms in longest_ms.items()
     ]
 
 
