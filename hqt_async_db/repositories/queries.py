@@ -188,7 +188,8 @@ def columns_of(model: type[Any]) -> list[InstrumentedAttribute[Any]]:
     return [
         getattr(model, prop.key)
         for prop in mapper.column_attrs
-        if not prop.columns[0].info.get("secret")
+        # An expression, as of a column_property, has no info.
+        if not getattr(prop.columns[0], "info", {}).get("secret")
     ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, delete, select, update
 
+from hqt_async_db.connection.executors.many_rows import counted_version, require_one_table
 from hqt_async_db.connection.executors.upserts import require_unique_key
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRecordsFoundError
@@ -17,6 +18,8 @@ from hqt_async_db.repositories.selects import prepare_delete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from hqt_async_db.connection.executors.executors import SessionExecutor
 
 
 class Writes(Bound[ModelT]):
@@ -69,10 +72,18 @@ class Writes(Bound[ModelT]):
     async def delete_by_id(self, entity_id: Any) -> bool:
         """Delete the row with this primary key; tell whether there was one.
 
-        One DELETE.
+        One DELETE; a model of several tables is read before.
         """
         statement, values = prepare_delete(self.model, self._dialect, entity_id)
+        if len(self._mapper.tables) > 1:
+            return await self._executor.transact(lambda executor: self._delete(executor, entity_id))
         return await self._executor.write(statement, self._mapper, values, is_short=True) > 0
+
+    async def _delete(self, executor: SessionExecutor, entity_id: Any) -> bool:
+        found = await executor.session.get(self.model, entity_id)
+        if found is not None:
+            await executor.delete(found)
+        return found is not None
 
     async def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **filters: Any
@@ -98,6 +109,7 @@ class Writes(Bound[ModelT]):
             msg = "get_or_create needs filters, which defaults must not repeat"
             raise InvalidInputError(msg, field="defaults" if filters else "filters")
         values = self._checked({**filters, **further}, partial=False)
+        self._refuse_defaults(filters)
         statement = select(self.model).where(*self._criteria((), filters)).limit(2)
         found = await self._executor.fetch(statement, shape="instances")
         if not found:
@@ -196,9 +208,10 @@ class Writes(Bound[ModelT]):
         rows = await _listed(rows)
         if not rows:
             return [] if returning else 0
-        made = await self._executor.insert_unchecked(self._mapper, rows, returning=returning)
-        if made is not None:
-            return made if returning else len(rows)
+        if isinstance(rows[0], Mapping):
+            made = await self._executor.insert_unchecked(self._mapper, rows, returning=returning)
+            if made is not None:
+                return made if returning else len(rows)
         checked = await self._checked_rows(rows)
         stored = await self._executor.bulk_insert(self.model, checked, returning=returning)
         return stored if returning else len(checked)
@@ -213,14 +226,16 @@ class Writes(Bound[ModelT]):
         session holds are read again, with one SELECT.
 
         Raises:
-            InvalidInputError: No criterion, no value, or one is refused.
+            InvalidInputError: No criterion, no value, or one is refused; or
+                the model has several tables, or versions that do not count.
         """
+        require_one_table(self._mapper, "update_many")
         clauses = self._some_criteria("update_many", criteria, filters)
         checked = self._checked(values, partial=True)
         if not checked:
             msg = "values is empty, so there is nothing to set"
             raise InvalidInputError(msg, field="values")
-        version = self._mapper.version_id_col
+        version = counted_version(self._mapper, "update_many")
         if version is not None:
             checked[self._mapper.get_property_by_column(version).key] = version + 1
         statement = update(self.model).where(*clauses).values(checked)
@@ -230,8 +245,10 @@ class Writes(Bound[ModelT]):
         """Delete all rows that match; return how many. One DELETE.
 
         Raises:
-            InvalidInputError: No criterion was given.
+            InvalidInputError: No criterion was given, or the model has
+                several tables.
         """
+        require_one_table(self._mapper, "delete_many")
         clauses = self._some_criteria("delete_many", criteria, filters)
         return await self._executor.write(delete(self.model).where(*clauses), self._mapper)
 
@@ -269,6 +286,14 @@ class Writes(Bound[ModelT]):
             msg = f"{verb} without a criterion would touch every row; pass sqlalchemy.true() if so"
             raise InvalidInputError(msg, field="criteria")
         return clauses
+
+    def _refuse_defaults(self, filters: Mapping[str, Any]) -> None:
+        """Refuse None where a new row would get its column's default instead."""
+        for name, value in filters.items():
+            column: Any = self._mapper.columns.get(name)
+            if value is None and (column.default is not None or column.server_default is not None):
+                msg = f"{name}=None would make a row with the default of {name}, which is another"
+                raise InvalidInputError(msg, field=name)
 
     def _require_instance(self, instance: object) -> None:
         if not isinstance(instance, self.model):

@@ -56,8 +56,10 @@ async def insert_rows(
 
 
 def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
-    # Half the work of an INSERT through the mapper, which hierarchies need.
-    is_simple = len(mapper.tables) == 1 and mapper.polymorphic_on is None
+    # Half the work of an INSERT through the mapper, which hierarchies need, and first versions.
+    is_simple = (
+        len(mapper.tables) == 1 and mapper.polymorphic_on is None and not _makes_versions(mapper)
+    )
     target: Any = mapper.local_table if is_simple else mapper
     statement = insert(target)
     keys = {prop.key: prop.columns[0].key for prop in mapper.column_attrs} if is_simple else {}
@@ -70,6 +72,12 @@ def _plain_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
         return ()
 
     return insert_part
+
+
+def _makes_versions(mapper: Mapper[Any]) -> bool:
+    """Tell whether the mapper, and no default of the column, makes the first version of a row."""
+    version: Any = mapper.version_id_col
+    return version is not None and version.default is None and version.server_default is None
 
 
 def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:

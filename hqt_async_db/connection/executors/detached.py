@@ -14,7 +14,7 @@ from hqt_async_db.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy.orm import InstanceState
+    from sqlalchemy.orm import InstanceState, Mapper
 
 
 def twin_of(instance: Any) -> Any:
@@ -88,19 +88,34 @@ def delete_statement(instance: Any) -> Delete:
     Raises:
         InvalidInputError: As for :func:`twin_of`.
     """
-    state = state_of(instance)
-    return delete(state.mapper).where(*row_criteria(state))
+    return delete(instance_state(instance).mapper).where(*criteria_of(instance))
+
+
+def criteria_of(instance: Any) -> list[Any]:
+    """Return the criteria for the row of a detached instance, in the version that was read.
+
+    Raises:
+        InvalidInputError: As for :func:`twin_of`.
+    """
+    return row_criteria(state_of(instance))
 
 
 def row_criteria(state: InstanceState[Any]) -> list[Any]:
     """Return the criteria for the row of an instance, in the version it has."""
     mapper = state.mapper
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    wanted = dict(zip(names, state.identity or (), strict=True))
+    names = _identifying(mapper)
+    wanted = dict(zip(names, state.identity or (), strict=False))
     if mapper.version_id_col is not None:
-        version = mapper.get_property_by_column(mapper.version_id_col).key
-        wanted[version] = state.dict[version]
+        wanted[names[-1]] = state.dict[names[-1]]
     return [getattr(mapper.class_, name) == value for name, value in wanted.items()]
+
+
+def _identifying(mapper: Mapper[Any]) -> list[str]:
+    """Return the attributes of the primary key, and of the version if there is one."""
+    columns: list[Any] = list(mapper.primary_key)
+    if mapper.version_id_col is not None:
+        columns.append(mapper.version_id_col)
+    return [mapper.get_property_by_column(column).key for column in columns]
 
 
 def state_of(instance: Any) -> InstanceState[Any]:
@@ -117,7 +132,8 @@ def state_of(instance: Any) -> InstanceState[Any]:
     if state.session is not None:
         msg = f"this {model} belongs to an open session; use a repository bound to that session"
         raise InvalidInputError(msg, field="instance")
-    if state.expired_attributes:
+    # Those of a subclass are not loaded where its base was asked for.
+    if not state.expired_attributes.isdisjoint(_identifying(state.mapper)):
         msg = f"this {model} lost its values in a rollback; read it again"
         raise InvalidInputError(msg, field="instance")
     return state

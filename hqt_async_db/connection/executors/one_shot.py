@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 from sqlalchemy.orm.attributes import instance_state
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -123,8 +123,12 @@ class OneShotExecutor:
 
     async def delete(self, instance: Any) -> None:
         """Delete one row by primary key, in the version that was read."""
-        statement = detached.delete_statement(instance)
-        if not await self.write(statement, instance_state(instance).mapper, is_short=True):
+        statement, mapper = detached.delete_statement(instance), instance_state(instance).mapper
+        if len(mapper.tables) > 1:
+            is_deleted = await self.transact(lambda executor: _delete_all_of(executor, instance))
+        else:
+            is_deleted = await self.write(statement, mapper, is_short=True) > 0
+        if not is_deleted:
             msg = f"the {type(instance).__name__} was changed or deleted since it was read"
             raise StaleRecordError(msg)
 
@@ -214,6 +218,15 @@ class OneShotExecutor:
     async def _writing(self) -> AsyncIterator[SessionExecutor]:
         async with self._db.open(Mode.DEFAULT, "one-shot write") as session:
             yield SessionExecutor(session)
+
+
+async def _delete_all_of(executor: SessionExecutor, instance: Any) -> bool:
+    """Delete what lies in several tables, if it is as it was read."""
+    mapper, criteria = instance_state(instance).mapper, detached.criteria_of(instance)
+    found = await executor.session.scalar(select(mapper).where(*criteria))
+    if found is not None:
+        await executor.delete(found)
+    return found is not None
 
 
 async def _unless_deadlocked(attempt: Callable[[], Awaitable[T]]) -> T:

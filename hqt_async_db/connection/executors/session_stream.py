@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection.executors.flow import ReadFlow
 from hqt_async_db.connection.translation.translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncResult, AsyncScalarResult, AsyncSession
+
+    from hqt_async_db.connection.sessions.unread import UnreadRows
 
 # A step on the loop's thread must stay below a millisecond; building an
 # instance costs ten times as much as a row. A fetch is a hop or a round trip.
@@ -47,7 +51,12 @@ async def session_pieces(
             statement, values, execution_options={"yield_per": per_fetch}
         )
     per_step = _INSTANCES_PER_STEP if entities else _ROWS_PER_STEP
-    pieces = SessionPieces(result.scalars() if entities else result, flow, per_step)
+    # A plain AsyncSession, to which a repository may be bound, has neither.
+    enter = getattr(session, "reading_on", translated)
+    pieces = SessionPieces(result.scalars() if entities else result, flow, per_step, enter)
+    unread: UnreadRows | None = getattr(session, "unread", None)
+    if unread is not None:
+        unread.before_end(partial(pieces.close, None))
     try:
         yield pieces
     finally:
@@ -62,17 +71,19 @@ class SessionPieces:
         result: AsyncResult[Any] | AsyncScalarResult[Any],
         flow: ReadFlow | None,
         per_step: int,
+        enter: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._result = result
         self._flow = flow
         self._per_step = per_step
-        self._is_exhausted = False
+        self._enter = enter
+        self._is_exhausted = self._is_closed = False
 
     async def next(self) -> Sequence[Any]:
         """Return the next rows, none at the end."""
         if self._flow is not None:
             self._flow.resume()
-        with translated():
+        with self._enter():
             rows = await self._result.fetchmany(self._per_step)
         if self._flow is not None:
             self._flow.pause()
@@ -85,6 +96,9 @@ class SessionPieces:
         Args:
             spent: The session, if its connection may be closed instead.
         """
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._flow is not None and not self._is_exhausted:
             if spent is not None:
                 await spent.invalidate()

@@ -42,12 +42,12 @@ class RowStream(Generic[T]):
         self._open_pieces = open_pieces
         self._exits = AsyncExitStack()
         self._pieces: Pieces[T] | None = None
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         """Run the statement; fetch nothing yet."""
         if self._pieces is not None:
-            msg = "this stream was opened before; ask the repository for another one"
-            raise InvalidInputError(msg)
+            raise _spent()
         self._pieces = await self._exits.enter_async_context(self._open_pieces())
         return self
 
@@ -58,6 +58,7 @@ class RowStream(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         """Close the cursor and give the connection back."""
+        self._is_over = True
         await self._exits.__aexit__(kind, error, traceback)
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -67,8 +68,14 @@ class RowStream(Generic[T]):
                 async for row in self:
                     yield row
             return
+        if self._is_over:
+            raise _spent()
         while rows := await self._pieces.next():
             for row in rows:
                 yield row
             # The rows of a fetch are handed out without waiting for anything.
             await asyncio.sleep(0)
+
+
+def _spent() -> InvalidInputError:
+    return InvalidInputError("this stream was opened before; ask the repository for another one")

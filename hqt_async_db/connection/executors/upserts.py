@@ -11,6 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from hqt_async_db.connection.executors.bulk import WITH_NULLS, chunks, groups_of_same_fields
 from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.executors.instances import any_of
+from hqt_async_db.connection.executors.many_rows import counted_version, require_one_table
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import InvalidInputError
 
@@ -44,6 +45,8 @@ def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ..
     if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
         msg = "match_fields must be a sequence of field names"
         raise InvalidInputError(msg, field="match_fields")
+    require_one_table(mapper, "upsert")
+    counted_version(mapper, "upsert")
     wanted = tuple(dict.fromkeys(fields))
     keys = _unique_keys(mapper)
     if frozenset(wanted) not in keys:
@@ -223,7 +226,7 @@ class _LockingUpsert:
         # A plain INSERT would leave a shared lock on what others inserted; two
         # tasks that then want it for themselves wait for each other.
         first = mapper.primary_key[0]
-        self._insert_if_new = mysql.insert(model).on_duplicate_key_update({first.name: first})
+        self._insert_if_new = mysql.insert(model).on_duplicate_key_update({first.key: first})
         statement = mysql.insert(model)
         changes = changes_of(mapper, names, match, statement.inserted)
         self._rewrite_by_key = statement.on_duplicate_key_update(changes)
@@ -277,21 +280,22 @@ def _differs(instance: object, row: Row) -> bool:
 def changes_of(
     mapper: Mapper[Any], names: tuple[str, ...], match: tuple[str, ...], proposed: Any
 ) -> dict[str, Any]:
-    """Return what an existing row is set to, by column name."""
+    """Return what an existing row is set to, by column key."""
     changes: dict[str, Any] = {}
+    version = counted_version(mapper, "upsert")
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
         if not isinstance(column, Column) or attribute.key in match:
             continue
-        if column is mapper.version_id_col:
+        if column is version:
             # No parameter: asyncmy looks for all of them among the VALUES.
-            changes[column.name] = column + literal_column("1")
+            changes[column.key] = column + literal_column("1")
         elif attribute.key in names:
-            changes[column.name] = proposed[column.name]
+            changes[column.key] = proposed[column.key]
         elif column.onupdate is not None:
-            changes[column.name] = _on_update(column, proposed)
+            changes[column.key] = _on_update(column, proposed)
     # Something must be set, or the database would return nothing.
-    first = mapper.columns[match[0]].name
+    first = mapper.columns[match[0]].key
     return changes or {first: proposed[first]}
 
 
@@ -310,5 +314,5 @@ def _on_update(column: Column[Any], proposed: Any) -> Any:
     """Return the value that an UPDATE gives the column by itself."""
     default: Any = column.onupdate
     if column.default is not None and not default.is_clause_element:
-        return proposed[column.name]  # as fresh as the statement
+        return proposed[column.key]  # as fresh as the statement
     return default.arg(None) if default.is_callable else default.arg

@@ -39,6 +39,7 @@ class Savepoint(QuickTransaction):
 
     async def rollback(self) -> None:
         """Undo what happened since the savepoint was set."""
+        await self.session.unread.give_up()
         with self.session.used():
             await super().rollback()
 
@@ -48,6 +49,7 @@ class Savepoint(QuickTransaction):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.session.unread.give_up()
         with self.session.used():
             await super().__aexit__(type_, value, traceback)
 

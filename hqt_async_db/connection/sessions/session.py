@@ -16,6 +16,7 @@ from hqt_async_db.connection.sessions.occupancy import Occupancy
 from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
 from hqt_async_db.connection.sessions.tracked import TrackedSession
 from hqt_async_db.connection.sessions.transaction import Outcome, Receipt, commit
+from hqt_async_db.connection.sessions.unread import UnreadRows
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.connection.usage import Usage
 from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError, SessionInUseError
@@ -59,6 +60,7 @@ class Session(QuickSession):
     after the commit (``expire_on_commit=False``).
 
     Attributes:
+        unread: Streams that let nothing else in, on MySQL.
         shortcut: The way of reads past SQLAlchemy's execution, if there is one.
         reads_stand_alone: Whether a read before the first statement of a
             transaction may run outside of it.
@@ -89,6 +91,7 @@ class Session(QuickSession):
         self._occupancy = Occupancy(Usage(purpose), translated(engine.url))
         self._is_given_up = False
         self._is_over = False
+        self.unread = UnreadRows()
         self.shortcut = shortcut
         self.reads_stand_alone = reads_stand_alone
         self.receipt: Receipt | None = None
@@ -112,6 +115,7 @@ class Session(QuickSession):
                 its answer did not come in ``commit_timeout_s``.
             IntegrityViolationError: A deferred constraint refused it.
         """
+        await self.unread.give_up()
         with self.used():
             if self.sync_session.new or self.sync_session.dirty or self.sync_session.deleted:
                 await super().flush()
@@ -137,6 +141,7 @@ class Session(QuickSession):
         """Roll back, whether or not the caller is cancelled meanwhile."""
         if self._is_given_up:
             return
+        await self.unread.give_up()
         with self.used():
             if self.in_transaction():
                 self._record(Receipt("rolled_back", frozenset()))
@@ -153,6 +158,8 @@ class Session(QuickSession):
             return
         if not self._occupancy.is_free:
             self._occupancy.when_left(self._close_later)
+        else:
+            await self.unread.give_up()
         with self._inside():
             await self._close(super().close)
 
@@ -164,6 +171,7 @@ class Session(QuickSession):
         """Close the connection instead of giving it back; nothing is committed."""
         if self._is_given_up:
             return
+        self.unread.forget()
         with self.used():
             await self._close(super().invalidate)
 
@@ -215,6 +223,8 @@ class Session(QuickSession):
         with self.used():
             await self._begin_for_stream()
             result: AsyncResult[Any] = await super().stream(statement, *arguments, **keywords)
+            if self.get_bind().dialect.name in {"mysql", "mariadb"}:
+                self.unread.expect(result)
             return result
 
     async def stream_scalars(
@@ -303,6 +313,11 @@ class Session(QuickSession):
             self._check()
             msg = "the block of this session has ended; open another one with db.session()"
             raise DatabaseClosedError(msg)
+        self.unread.refuse_others()
+        return self._inside()
+
+    def reading_on(self) -> Occupancy:
+        """Return a block as :meth:`used` does, for the next rows of a stream."""
         return self._inside()
 
     def _inside(self) -> Occupancy:

@@ -244,6 +244,8 @@ async def test_a_stream_is_used_once(db: DatabaseManager) -> None:
     async with stream:
         pass
     with pytest.raises(InvalidInputError, match="opened before"):
+        _ = [row async for row in stream]
+    with pytest.raises(InvalidInputError, match="opened before"):
         await stream.__aenter__()
 
 
