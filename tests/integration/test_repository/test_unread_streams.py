@@ -87,9 +87,13 @@ async def read_while_disposing(manager: DatabaseManager, users: UserRepository) 
 @pytest.mark.backends("mariadb", "postgresql")
 async def test_dispose_ends_a_stream_of_a_session(make_db: MakeDb) -> None:
     manager = make_db()
-    async with manager.session() as session:
-        with pytest.raises(DatabaseClosedError):
+
+    async def read_in_a_session() -> None:
+        async with manager.session() as session:
             await read_while_disposing(manager, UserRepository(session))
+
+    with pytest.raises(DatabaseClosedError):
+        await read_in_a_session()
 
 
 @MYSQL
