@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.engine import ExceptionContext
 
 _DRIVERS: Final[dict[str, Callable[[BaseException], Finding]]] = {
@@ -205,7 +205,9 @@ def _reported(context: ExceptionContext, *, demotion_is_disconnect: bool) -> Bas
     verdict = found.verdict
     demoted = demotion_is_disconnect and context.dialect.name in _SERVERS
     if context.connection is not None and (
-        verdict.lost or (demoted and verdict is findings.READ_ONLY)
+        verdict.lost
+        or (demoted and verdict is findings.READ_ONLY)
+        or (verdict is findings.STATEMENT and _is_closed(context.connection))
     ):
         context.is_disconnect = True
     ours = _error(
@@ -217,6 +219,14 @@ def _reported(context: ExceptionContext, *, demotion_is_disconnect: bool) -> Bas
     )
     withhold_details(reported)
     return ours
+
+
+def _is_closed(connection: Connection) -> bool:
+    """Tell whether asyncpg has lost its connection, which it calls a misuse in a stream."""
+    if connection.closed or connection.invalidated:
+        return False
+    is_closed = getattr(connection.connection.driver_connection, "is_closed", None)
+    return is_closed is not None and bool(is_closed())
 
 
 def _find_in(context: ExceptionContext) -> Finding | None:

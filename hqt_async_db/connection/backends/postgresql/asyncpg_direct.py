@@ -24,12 +24,22 @@ class _Rows:
 
     most_rows = 500  # decoded on the loop's thread, in about half a millisecond
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: Any, driver: Any) -> None:
         self._cursor = cursor
+        self._driver = driver
 
     async def fetch(self, size: int) -> Sequence[Any]:
         """Return the next rows, at most ``size``, none at the end; one round trip."""
-        rows: Sequence[Any] = await self._cursor.fetch(size)
+        import asyncpg  # noqa: PLC0415 - only what is used
+
+        try:
+            rows: Sequence[Any] = await self._cursor.fetch(size)
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            if not self._driver.is_closed():
+                raise
+            # What asyncpg says of every other statement of a lost connection.
+            msg = "connection was closed in the middle of operation"
+            raise asyncpg.ConnectionDoesNotExistError(msg) from error
         return rows
 
 
@@ -70,11 +80,21 @@ class AsyncpgDirect(PostgreSQLDirect):
     @asynccontextmanager
     async def cursor(self, sql: str, parameters: Parameters) -> AsyncIterator[Cursor]:
         """Lend the rows of a SELECT, of one snapshot; one round trip for each piece."""
+        import asyncpg  # noqa: PLC0415 - only what is used
+
         self._require_read_only(sql)
         async with self._lent(Role.READ, "one-shot stream") as lent:
-            isolation = {"isolation": "repeatable_read", "readonly": True}
-            async with lent.driver.transaction(**isolation):
-                yield _Rows(await lent.driver.cursor(sql, *parameters))
+            driver = lent.driver
+            transaction = driver.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            try:
+                yield _Rows(await driver.cursor(sql, *parameters), driver)
+            finally:
+                try:
+                    await transaction.rollback()
+                except (asyncpg.InterfaceError, asyncpg.InternalClientError):
+                    # It was lost, or another task is reading from it.
+                    lent.spend()
 
     async def _begin(self, driver: Any) -> Callable[[], Awaitable[None]]:
         transaction = driver.transaction()
