@@ -195,6 +195,12 @@ VALUE: Final = Verdict(
     "a value has the wrong type, is too long or is out of range",
     "correct the value; the error's orig has the details",
 )
+TOO_LARGE: Final = Verdict(
+    errors.ValueRefusedError,
+    "a statement with its values is larger than the server takes",
+    "raise its max_allowed_packet, or store less at once",
+    lost=True,  # the server closes it
+)
 NO_TABLE: Final = Verdict(
     errors.StatementFailedError,
     "the table does not exist",

@@ -49,9 +49,10 @@ _NUMBERS: Final[dict[Verdict, tuple[int, ...]]] = {
     findings.TOO_MANY_CONNECTIONS: (1040, 1203, 1226),
     findings.NOT_READY: (1047, 1053, 1077, 1079, 3168),
     findings.LOST: (
-        *(1042, 1043, 1080, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927),
+        *(1042, 1043, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
         *(2006, 2013, 2014, 2027, 2045, 2055, 4031),
     ),
+    findings.TOO_LARGE: (1153,),
     findings.VALUE: (
         1264,
         1265,

@@ -72,6 +72,9 @@ class MySQL:
             **self._options.connect_args,
             "async_creator_fn": owning(connect, timeout_s),
         }
+        password = connect_arguments.get("password", self._target.url.password)
+        if isinstance(password, str):
+            connect_arguments["password"] = _in_utf8(password)
         if limit is not None and self._target.driver == "asyncmy":
             # The server's own limit cannot help where the server is frozen.
             connect_arguments.setdefault("read_timeout", limit + FROZEN_GRACE_S)
@@ -104,7 +107,8 @@ class MySQL:
                 "AS innodb_flush_log_at_trx_commit, @@read_only AS is_replica"
             )
         )
-        return dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+        facts = dict(row.one()._mapping)  # noqa: SLF001 - Row documents this name
+        return facts | {"is_replica": bool(facts["is_replica"])}
 
     async def optimize(self, connection: AsyncConnection) -> dict[str, Any]:
         """Have the optimizer's statistics of every table of the database renewed."""
@@ -139,6 +143,11 @@ class MySQL:
             mariadb += f", max_statement_time={limit:g}"
             mysql += f", max_execution_time={math.ceil(limit * 1000)}"
         return f"SET SESSION {', '.join(settings)} /*M!100000 , {mariadb} */ /*!50720 , {mysql} */"
+
+
+def _in_utf8(password: str) -> str:
+    """Return what the drivers, which encode it as Latin-1, send as UTF-8, as clients do."""
+    return password.encode().decode("latin-1")
 
 
 def _commit_transactions_alone(dialect: Any) -> None:
