@@ -21,7 +21,7 @@ from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.backup.native.scratch import SCRATCH_FILE
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import refuse_unknown
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from hqt_async_db.connection.translation.translate import translated
@@ -162,13 +162,23 @@ async def _make_ready(db: DatabaseManager) -> None:
 
 
 async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
-    """Back up what is about to be replaced, beside the backup; None if it is empty."""
+    """Back up what is about to be replaced, beside the backup; None if it is empty.
+
+    Raises:
+        SchemaMismatchError: It is a file of another application.
+    """
     # A reader would find no file where none is to be replaced.
     async with db.session(snapshot=db.dialect_name != "sqlite") as session:
         view = Snapshot(session)
         layout = await layout_of(view)
         is_empty = not any([await view.count(table) for table in layout.tables])
-    if is_empty:
+    # Of a file nothing stays, of a server's database all but the models' rows.
+    is_replaced_whole = db.dialect_name == "sqlite"
+    if is_replaced_whole and layout.others and layout.revision is None and not layout.tables:
+        names = ", ".join(layout.others)[:200]
+        msg = f"it has tables of something else ({names}); is it the right file"
+        raise SchemaMismatchError(msg)
+    if is_empty and not (is_replaced_whole and layout.others):
         return None
     # On PostgreSQL an archive needs no tool, and so nothing that may be missing now.
     form: BackupFormat = "native" if db.dialect_name == "sqlite" else "archive"
@@ -239,11 +249,15 @@ async def _from_scratch(
     db: DatabaseManager, found: Restored, progress: ProgressCallback | None
 ) -> RestoredBackup:
     """Load the rows of the scratch database, so that nothing else of it comes along."""
+    refuse_unknown(found.manifest, found.path)
     await _make_ready(db)
     async with snapshot(found.db) as view:
-        totals = {table.name: await view.count(table) for table in all_tables()}
+        tables = (await layout_of(view)).tables
+        totals = [await view.count(table) for table in tables]
+        dialect = db.engine.dialect
         sources = [
-            _source(view, table, db.engine.dialect, totals[table.name]) for table in all_tables()
+            _source(view, table, dialect, total)
+            for table, total in zip(tables, totals, strict=True)
         ]
         return await _load(db, found.path, sources, progress)
 

@@ -18,7 +18,7 @@ from hqt_async_db.migrations.schema import read_state
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, FromClause, Table
 
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.connection.manager import DatabaseManager
@@ -37,7 +37,7 @@ class Snapshot:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def count(self, table: Table, criteria: Sequence[ColumnElement[bool]] = ()) -> int:
+    async def count(self, table: FromClause, criteria: Sequence[ColumnElement[bool]] = ()) -> int:
         """Return the number of rows."""
         statement = select(func.count()).select_from(table).where(*criteria)
         return int((await self.session.execute(statement)).scalar_one())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.errors import BackupError, InvalidInputError
 from hqt_async_db.models import Base
 from hqt_async_db.repositories.queries import holds_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Column, ColumnElement, Table
+
+    from hqt_async_db.backup.manifest import Manifest
 
 
 def all_tables() -> tuple[Table, ...]:
@@ -30,6 +33,22 @@ def table_named(name: str) -> Table:
             return table
     msg = f"no table {_shown(name)}; there are {', '.join(table.name for table in all_tables())}"
     raise InvalidInputError(msg, field="table")
+
+
+def refuse_unknown(manifest: Manifest, path: Path) -> None:
+    """Refuse a backup whose rows of one table could only be left out.
+
+    Raises:
+        BackupError: It has a table of no model that is imported here.
+    """
+    known = {table.name for table in all_tables()}
+    unknown = [entry.table for entry in manifest.tables if entry.table not in known]
+    if unknown:
+        msg = (
+            f"{path} has tables of models that are not imported here: {', '.join(unknown)[:200]}; "
+            "restore it in the application that has them"
+        )
+        raise BackupError(msg)
 
 
 def columns_named(table: Table, names: Iterable[str] | None) -> tuple[Column[Any], ...]:

@@ -16,10 +16,11 @@ from hqt_async_db.backup.archives.archive import MANIFEST, SEAL, SEAL_BYTES, mem
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading.load import TableSource
 from hqt_async_db.backup.manifest import MOST_BYTES
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import all_tables, refuse_unknown
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import open_regular, parse_manifest
 from hqt_async_db.errors import BackupVerificationError
+from hqt_async_db.migrations.environment import our_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -64,7 +65,11 @@ class Archive:
     def sources(self, dialect: Dialect) -> list[TableSource]:
         """Return the rows of every table, for a database of this dialect."""
         entries = {entry.table: entry for entry in self.manifest.tables}
-        return [self._source(table, entries[table.name], dialect) for table in all_tables()]
+        return [
+            self._source(table, entries[table.name], dialect)
+            for table in all_tables()
+            if table.name in entries
+        ]
 
     def _source(self, table: Table, entry: TableEntry, dialect: Dialect) -> TableSource:
         name = f"{self.path.name}, {member_of(table.name)}"
@@ -160,9 +165,10 @@ def _opened(path: Path, file: IO[bytes], scratch: Path | None) -> tuple[zipfile.
             _refuse(path, "it has no manifest")
         with members.open(MANIFEST) as member:
             manifest = parse_manifest(member.read(MOST_BYTES + 1), path, path)
-    tables = [table.name for table in all_tables()]
-    if [entry.table for entry in manifest.tables] != tables:
+    tables = [entry.table for entry in manifest.tables]
+    if len(set(tables)) < len(tables) or not our_tables().keys() <= set(tables):
         _refuse(path, "the manifest does not name the tables of this version, each once")
+    refuse_unknown(manifest, path)
     if names != [*map(member_of, tables), MANIFEST]:
         _refuse(path, "it holds other files than a table each and the manifest")
     if sum(entry.compress_size for entry in entries) > os.fstat(file.fileno()).st_size:

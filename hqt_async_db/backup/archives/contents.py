@@ -13,6 +13,7 @@ from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
+from hqt_async_db.migrations.environment import VERSION_TABLE
 from hqt_async_db.migrations.schema import read_state
 from hqt_async_db.migrations.scripts import head_of, load_scripts
 
@@ -33,11 +34,13 @@ class Layout:
         revision: What it was stamped with, None if it was not.
         tables: Those of the models that exist, those referenced first.
         is_newest: Whether its rows are what the models of this version say.
+        others: Names of the tables that are of no model.
     """
 
     revision: str | None
     tables: Sequence[Table]
     is_newest: bool
+    others: Sequence[str]
 
 
 async def layout_of(view: Snapshot) -> Layout:
@@ -47,7 +50,9 @@ async def layout_of(view: Snapshot) -> Layout:
     with translated():
         state = await connection.run_sync(read_state)
     tables = [table for table in all_tables() if table.name in state.tables]
-    return Layout(state.revision, tables, state.revision == head_of(scripts))
+    others = state.tables - {table.name for table in tables} - {VERSION_TABLE}
+    is_newest = state.revision == head_of(scripts)
+    return Layout(state.revision, tables, is_newest, sorted(others))
 
 
 def refuse_older(layout: Layout, way_out: str, *, whose: str = "the database") -> None:
@@ -137,6 +142,7 @@ def compare(found: Iterable[TableEntry], promised: Iterable[TableEntry], source:
         if entry.sha256 is not None and there.sha256 not in (None, entry.sha256):
             msg = f"{source}: the rows of {name} are not those that were written"
             raise BackupVerificationError(msg)
-    if by_name:
-        msg = f"{source}: the manifest does not name {', '.join(sorted(by_name))}"
+    # One without rows may be of a model that came later.
+    if unnamed := sorted(name for name, there in by_name.items() if there.rows):
+        msg = f"{source}: the manifest does not name {', '.join(unnamed)}"
         raise BackupVerificationError(msg)

@@ -17,6 +17,7 @@ from hqt_async_db.errors import BackupVerificationError
 from hqt_async_db.migrations.environment import VERSION_TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from hqt_async_db.backup.threads import Stop
@@ -65,10 +66,16 @@ def open_live(path: str) -> sqlite3.Connection:
     return connection
 
 
-def contents_of(connection: sqlite3.Connection) -> Contents:
-    """Count the rows of every table, by the smallest of its indexes."""
+def contents_of(connection: sqlite3.Connection, further: Iterable[str] = ()) -> Contents:
+    """Count the rows of every table, by the smallest of its indexes.
+
+    Args:
+        connection: To the file.
+        further: Names of tables that are counted, too, if they are there.
+    """
     names = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    tables = [table.name for table in all_tables() if table.name in names]
+    known = dict.fromkeys([*(table.name for table in all_tables()), *further])
+    tables = [name for name in known if name in names]
     return Contents(
         revision=_revision(connection) if VERSION_TABLE in names else None,
         tables=tuple([TableEntry(table=name, rows=_count(connection, name)) for name in tables]),

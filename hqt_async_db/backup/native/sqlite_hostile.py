@@ -85,7 +85,8 @@ def _look(connection: sqlite3.Connection, source: Path, manifest: Manifest) -> N
         raise BackupVerificationError(msg)
     sqlite_files.refuse_damaged(connection, str(source), fully=True)
     refuse_orphans(connection, str(source))
-    contents = sqlite_files.contents_of(connection)
+    promised = [entry.table for entry in manifest.tables]
+    contents = sqlite_files.contents_of(connection, promised)
     if contents.revision != manifest.revision:
         msg = f"{source}: the schema is not at the revision of the manifest"
         raise BackupVerificationError(msg)

@@ -16,11 +16,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import BackupVerificationError
-from hqt_async_db.migrations.environment import VERSION_TABLE
+from hqt_async_db.migrations.environment import VERSION_TABLE, our_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from sqlalchemy import Table
 
 # So that the event loop gets the GIL in between.
 _PAUSE_S: Final = 0.0001
@@ -31,10 +33,14 @@ _VERSION: Final = (
 )
 
 
-@functools.cache
 def _script() -> str:
+    return _script_of(all_tables())  # there may be more of them than the last time
+
+
+@functools.lru_cache(maxsize=1)
+def _script_of(tables: tuple[Table, ...]) -> str:
     dialect, statements = sqlite.dialect(), [_VERSION]
-    for table in all_tables():
+    for table in tables:
         elements: list[DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
         for element in elements:
             statements.append(str(element.compile(dialect=dialect)))
@@ -68,12 +74,16 @@ def unlike_ours(found: sqlite3.Connection) -> str | None:
     """Return the first table at the newest revision that is not that of its model.
 
     Columns with their types, keys, foreign keys and indexes are compared. A
-    plain index more, which refuses no row and computes nothing, is fine.
+    plain index more, which refuses no row and computes nothing, is fine; so
+    is no table of a model of the application's.
     """
+    ours_at_least = our_tables().keys()
     with closing(sqlite3.connect(":memory:")) as wanted:
         wanted.executescript(_script()).close()
         for table in all_tables():
             columns, keys, indexes = _shape(found, table.name)
+            if not columns and table.name not in ours_at_least:
+                continue
             ours = _shape(wanted, table.name)
             further = {name for name in indexes if name not in ours[2] and _is_plain(indexes[name])}
             kept = {name: indexes[name] for name in indexes if name not in further}
