@@ -170,8 +170,11 @@ def _prepare(directory: Path, targets: Sequence[Target]) -> None:
     """Load what the files need, and make their directory, for nobody else to enter.
 
     Raises:
-        InvalidInputError: A single file is one of an export of all tables.
+        InvalidInputError: A file has a name that no manifest can tell, is
+            there and no regular file, or is one of an export of all tables.
     """
+    for target in targets:
+        _refuse_unfit(target.path)
     if len(targets) == 1:
         _refuse_listed(targets[0].path)
     if any(target.form == "parquet" for target in targets):
@@ -181,6 +184,18 @@ def _prepare(directory: Path, targets: Sequence[Target]) -> None:
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _refuse_unfit(path: Path) -> None:
+    """Refuse what a file and its manifest cannot be called, and what must not be replaced."""
+    reason = None
+    if not path.name.isprintable():  # nor are bytes that are no UTF-8
+        reason = "has characters that no manifest tells"
+    elif os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        reason = "is there, and is no regular file"
+    if reason is not None:
+        msg = f"{str(path)!r} {reason}; choose another path"
+        raise InvalidInputError(msg, field="path")
 
 
 def _refuse_listed(path: Path) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from hqt_async_db.errors import BackupVerificationError
+from hqt_async_db.errors import BackupVerificationError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +111,14 @@ class Manifest:
 
 
 def manifest_of_file(path: Path) -> Path:
-    """Return where the manifest of a single file is: ``<name>.manifest.json``."""
+    """Return where the manifest of a single file is: ``<name>.manifest.json``.
+
+    Raises:
+        InvalidInputError: The path is that of a directory, such as ``.``.
+    """
+    if not path.name:
+        msg = f"{path} is a directory; name a file"
+        raise InvalidInputError(msg, field="path")
     return path.with_name(f"{path.name}.manifest.json")
 
 

@@ -51,13 +51,16 @@ def read_manifest(path: Path) -> Manifest:
         BackupError: There is none or no such file, or it is a database in use.
         BackupVerificationError: It is damaged, or another file's.
     """
+    beside = manifest_of_file(path)
     if sqlite_files.is_in_use(path):
         msg = f"{path} is a database in use and no backup: a log lies beside it"
         raise BackupError(msg)
-    if not os.path.lexists(path):
-        msg = f"{path}: there is no such file"
-        raise BackupError(msg)
-    beside = manifest_of_file(path)
+    with refused(path):
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            msg = f"{path}: there is no such file"
+            raise BackupError(msg) from None
     if not beside.exists():
         msg = (
             f"{path} has no manifest beside it ({beside.name}), so that nothing tells whether it "

@@ -53,7 +53,7 @@ def export(  # noqa: PLR0913 - every option by its name
         typer.Option(
             "--formula-guard",
             help="Put ' before text in CSV that a spreadsheet would take for a formula; "
-            "import takes it off with the same option.",
+            "the manifest says so, and import takes it off.",
         ),
     ] = False,
     url: Url = None,

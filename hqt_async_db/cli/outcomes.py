@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,6 +24,10 @@ from hqt_async_db.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# Letters of a path.
+_SHOWN: Final = 200
 
 
 class ExitCode(IntEnum):
@@ -64,13 +70,22 @@ def explained(*, as_json: bool) -> Iterator[None]:
     """End the command with a message and an exit code where the library refuses.
 
     What Typer refuses it shows itself, with the command's usage, unless a
-    script asked. Any other exception is a defect and keeps its traceback.
+    script asked. What the system says about a file or about the output is
+    no defect either; any other exception is one and keeps its traceback.
     """
     try:
         yield
     except HqtDbError as error:
         _complain(error, as_json=as_json)
         raise typer.Exit(exit_code_of(error)) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # nobody reads any more; that is Typer's
+            raise
+        _say("OSError", _of_system(error), as_json=as_json)
+        raise typer.Exit(ExitCode.FAILED) from None
+    except UnicodeEncodeError:
+        _say("UsageError", "a path or a name has bytes that are no UTF-8", as_json=as_json)
+        raise typer.Exit(ExitCode.WRONG_USE) from None
     except _WRONG_USE as error:
         if not as_json:
             raise
@@ -82,10 +97,19 @@ def explained(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(ExitCode.TERMINATED) from None
 
 
+def _of_system(error: OSError) -> str:
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)[:_SHOWN]}: "
+    return f"{place}{error.strerror or error}"
+
+
 def _complain(error: HqtDbError, *, as_json: bool) -> None:
     message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    _say(type(error).__name__, message, as_json=as_json, retryable=error.retryable)
+
+
+def _say(error: str, message: str, *, as_json: bool, retryable: bool = False) -> None:
     if as_json:
-        _print_document(type(error).__name__, message, retryable=error.retryable)
+        _print_document(error, message, retryable=retryable)
         return
     where = Console(stderr=True)
     where.print("hqt-db:", message, markup=False, highlight=False, soft_wrap=True)

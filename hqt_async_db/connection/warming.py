@@ -6,10 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, text
-from sqlalchemy.orm import configure_mappers
+from sqlalchemy.orm import configure_mappers, registry
 
 from hqt_async_db.connection.backends.backend import Mode
 from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import Base
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ async def warm_up(db: DatabaseManager, base: type[DeclarativeBase] | None = None
         db: Whose connections.
         base: Whose models are read; None for those of this library.
     """
+    models = list(_models_of(base))
     configure_mappers()
     async with db.open(Mode.DEFAULT, "warm-up") as session:
         await session.execute(text("SELECT 1"))
@@ -34,12 +36,19 @@ async def warm_up(db: DatabaseManager, base: type[DeclarativeBase] | None = None
         await db.shortcut().warm_up()
     async with db.open(Mode.READ_ONLY, "warm-up") as session:
         await session.execute(text("SELECT 1"))
-        for model in _models_of(base):
+        for model in models:
             await session.execute(select(model).limit(0))
 
 
 def _models_of(base: type[DeclarativeBase] | None) -> Iterator[type]:
-    """Return the models of a base; ours may have models of an application beside ours."""
+    """Return the models of a base; ours may have models of an application beside ours.
+
+    Raises:
+        InvalidInputError: It is no declarative base.
+    """
+    if base is not None and not isinstance(getattr(base, "registry", None), registry):
+        msg = f"base must be a declarative base, not {type(base).__name__}"
+        raise InvalidInputError(msg, field="base")
     ours = Base.__module__.rpartition(".")[0]
     for mapper in (base or Base).registry.mappers:
         if base is not None or mapper.class_.__module__.startswith(ours):

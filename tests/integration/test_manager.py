@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import String, make_url, text
@@ -98,6 +98,9 @@ async def test_warm_up_reads_the_models_of_a_base_of_ones_own(make_db: MakeDb) -
         number: Mapped[int] = mapped_column(primary_key=True)
 
     db = make_db()
+    wrong: Any = OwnBase.metadata
+    with pytest.raises(InvalidInputError, match="declarative base"):
+        await db.warm_up(wrong)
     with pytest.raises(HqtDbError, match="ticks"):
         await db.warm_up(OwnBase)
     await db.create_all(OwnBase)

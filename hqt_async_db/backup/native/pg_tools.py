@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.backup.threads import give_way
 from hqt_async_db.connection import tasks
-from hqt_async_db.errors import BackupError, ConfigurationError
+from hqt_async_db.errors import BackupError, ConfigurationError, StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +27,8 @@ TOOLS_VARIABLE: Final = "HQT_PG_BIN"
 _VERSION: Final = re.compile(rb"\) (\d+)")
 _SHOWN_LETTERS: Final = 600
 _QUOTING: Final = re.compile(r"^(?:DETAIL|CONTEXT):.*?(?=^pg_\w+: |\Z)", re.DOTALL | re.MULTILINE)
+# The programs are told to speak English.
+_FULL: Final = b"No space left on device"
 # What asyncpg's URLs and libpq's environment have in common, by the URL's name.
 _FROM_QUERY: Final = {
     "host": "PGHOST",
@@ -80,6 +82,7 @@ class Tools:
 
         Raises:
             BackupError: It failed; says what it said.
+            StorageFullError: There was no space left for what it writes.
         """
         environment = dict(self.environment)
         if database is not None:
@@ -88,6 +91,9 @@ class Tools:
         if status != 0:
             # What comes first is the cause. Details and contexts quote rows.
             shown = _QUOTING.sub("", said.decode(errors="replace"))[:_SHOWN_LETTERS].strip()
+            if _FULL in said:
+                msg = f"no space left for {name}: {shown}"
+                raise StorageFullError(msg)
             msg = f"{name} ended with status {status}: {shown}"
             raise BackupError(msg)
         return printed

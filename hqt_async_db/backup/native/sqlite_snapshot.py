@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -16,11 +16,15 @@ from hqt_async_db.backup.native import sqlite_files, sqlite_hostile, sqlite_sche
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
+from hqt_async_db.errors import (
+    BackupVerificationError,
+    SchemaMismatchError,
+    StorageFullError,
+)
 from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Iterator
     from pathlib import Path
 
     from hqt_async_db.backup.native.sqlite_files import Contents
@@ -144,9 +148,22 @@ def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
                 stop.check()
                 behind.go_on()
 
-            source.backup(target, pages=_PAGES, progress=between)
-            make_self_contained(target)
+            with _full_named(partial):
+                source.backup(target, pages=_PAGES, progress=between)
+                make_self_contained(target)
     return contents
+
+
+@contextmanager
+def _full_named(partial: Path) -> Iterator[None]:
+    """Say which disk is full: the one of the copy, and not that of the database."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        msg = f"no space left for {partial}"
+        raise StorageFullError(msg) from error
 
 
 def create(partial: Path) -> None:
