@@ -34,10 +34,12 @@ class CopyResult:
     Attributes:
         tables: Rows of each table.
         sha256: Of each table's rows as JSON Lines; the same on every backend.
+        left_out: Tables of the source that are of no model imported here.
     """
 
     tables: dict[str, int]
     sha256: dict[str, str]
+    left_out: list[str]
 
     @property
     def total_rows(self) -> int:
@@ -51,7 +53,7 @@ async def copy_database(
     *,
     progress: ProgressCallback | None = None,
 ) -> CopyResult:
-    """Copy every row of a database into an empty one, and compare the two.
+    """Copy every row of the models' tables into an empty database, and compare the two.
 
     The source is one snapshot; its writers go on meanwhile, and what they
     write is not copied. An empty target gets the schema first, which stays
@@ -77,7 +79,8 @@ async def copy_database(
             msg = "source and target are the same database"
             raise InvalidInputError(msg, field="target")
         async with snapshot(origin) as view, WorkThread("copy") as thread:
-            refuse_older(await layout_of(view), "upgrade it first", whose="the source")
+            layout = await layout_of(view)
+            refuse_older(layout, "upgrade it first", whose="the source")
             await destination.create_all()
             await _require_empty(destination)
             copies = [
@@ -94,6 +97,7 @@ async def copy_database(
     return CopyResult(
         {copy.table.name: copy.sent.rows for copy in copies},
         {copy.table.name: copy.sent.sha256 for copy in copies},
+        list(layout.others),
     )
 
 

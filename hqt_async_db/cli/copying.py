@@ -30,11 +30,13 @@ def copy(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy all rows into an empty database of any kind, and compare the two."""
+    """Copy the rows of this library's tables into an empty database, and compare the two."""
     with bars() as tell:
         result = run_with(lambda db: copy_database(db, target, progress=tell), url)
     if as_json:
         print_json({**asdict(result), "total_rows": result.total_rows})
         return
     print_table(("table", "rows"), result.tables.items())
-    say(f"{result.total_rows:,} rows copied; both databases hold the same")
+    say(f"{result.total_rows:,} rows copied, and compared: they are the same in both databases")
+    if result.left_out:
+        say(f"not copied, as they are of no model of this library: {', '.join(result.left_out)}")

@@ -7,7 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
+from hqt_async_db import DatabaseManager
 from tests.integration.test_cli.conftest import invoke
 from tests.integration.test_cli.test_figures import add_one_user
 
@@ -158,6 +160,22 @@ def test_a_database_is_copied_once(hqt_db: Run, hqt_db_json: RunJson, tmp_path: 
     assert hqt_db_json("copy", f"{target}.json")["tables"]["users"] == 2
     counted = json.loads(invoke("stats", "--json", url=target).stdout)
     assert counted["tables"]["users"] == 2
+
+
+@pytest.mark.usefixtures("users")
+def test_a_copy_says_what_it_left_out(
+    hqt_db: Run, hqt_db_json: RunJson, database_url: str, tmp_path: Path
+) -> None:
+    asyncio.run(make_table(database_url))
+    told = hqt_db("copy", f"sqlite:///{tmp_path}/copy.db")
+    assert "not copied, as they are of no model of this library: fills" in told
+    assert hqt_db_json("copy", f"sqlite:///{tmp_path}/other.db")["left_out"] == ["fills"]
+
+
+async def make_table(url: str) -> None:
+    """Make a table of another model."""
+    async with DatabaseManager(url) as db, db.session() as session:
+        await session.execute(text("CREATE TABLE fills (id INTEGER)"))
 
 
 @pytest.mark.usefixtures("users")
