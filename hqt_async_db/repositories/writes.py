@@ -127,8 +127,8 @@ class Writes(Bound[ModelT]):
     async def upsert(self, match_fields: Sequence[str], **values: Any) -> ModelT:
         """Insert the row, or update the one with the same unique key.
 
-        Atomic. An existing row keeps the fields that are not given; its
-        version goes up. One statement on SQLite and PostgreSQL; on MySQL and
+        Atomic. An existing row keeps its primary key and the fields that are
+        not given; its version goes up. One statement on SQLite and PostgreSQL; on MySQL and
         MariaDB three in one transaction, the first of which locks the row.
 
         Args:

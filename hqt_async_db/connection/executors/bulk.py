@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import Column, insert, inspect
+from sqlalchemy import Column, Float, insert, inspect
 
 from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.pacing import paced
+from hqt_async_db.models.types import Double
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,7 @@ def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
     statement = insert(mapper).returning(mapper, sort_by_parameter_order=not sorts_by_key)
 
     async def insert_part(rows: Sequence[Row]) -> Sequence[Any]:
-        found = await fetch(session, statement, rows, shape="instances", options=WITH_NULLS)
+        found = await fetch_returned(session, mapper, statement, rows, WITH_NULLS)
         return await in_order(mapper, rows, found) if sorts_by_key else found
 
     async def flush_part(rows: Sequence[Row]) -> Sequence[Any]:
@@ -96,6 +97,31 @@ def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
         return added
 
     return insert_part if dialect.insert_executemany_returning else flush_part
+
+
+async def fetch_returned(
+    session: AsyncSession,
+    mapper: Mapper[Any],
+    statement: Any,
+    rows: Sequence[Row],
+    options: Mapping[str, Any],
+) -> list[Any]:
+    """Return the instances of what a statement returns of the rows that it wrote.
+
+    SQLite keeps a double that is a whole number as an integer, and RETURNING,
+    unlike SELECT, gives it as it is kept.
+    """
+    found = await fetch(session, statement, rows, shape="instances", options=options)
+    if session.get_bind(mapper).dialect.name == "sqlite":
+        names = [
+            attribute.key
+            for attribute in mapper.column_attrs
+            if isinstance(attribute.columns[0].type, Double | Float)
+        ]
+        for instance in found:
+            values = instance.__dict__
+            values.update({n: float(values[n]) for n in names if type(values.get(n)) is int})
+    return found
 
 
 def is_numbered(mapper: Mapper[Any]) -> bool:

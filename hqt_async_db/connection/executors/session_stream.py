@@ -54,6 +54,8 @@ async def session_pieces(
     # A plain AsyncSession, to which a repository may be bound, has neither.
     enter = getattr(session, "reading_on", translated)
     pieces = SessionPieces(result.scalars() if entities else result, flow, per_step, enter)
+    if entities and owns_session:
+        pieces.detach_from(session)
     unread: UnreadRows | None = getattr(session, "unread", None)
     if unread is not None:
         unread.before_end(partial(pieces.close, None))
@@ -77,7 +79,12 @@ class SessionPieces:
         self._flow = flow
         self._per_step = per_step
         self._enter = enter
+        self._instances_of: AsyncSession | None = None
         self._is_exhausted = self._is_closed = False
+
+    def detach_from(self, session: AsyncSession) -> None:
+        """Have instances leave the session before anybody gets them."""
+        self._instances_of = session
 
     async def next(self) -> Sequence[Any]:
         """Return the next rows, none at the end."""
@@ -88,6 +95,9 @@ class SessionPieces:
         if self._flow is not None:
             self._flow.pause()
         self._is_exhausted = not rows
+        if self._instances_of is not None:
+            for instance in rows:
+                self._instances_of.expunge(instance)
         return rows
 
     async def close(self, spent: AsyncSession | None) -> None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import Column, UniqueConstraint, insert, inspect, literal_column, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from hqt_async_db.connection.executors.bulk import WITH_NULLS, chunks, groups_of_same_fields
+from hqt_async_db.connection.executors.bulk import (
+    WITH_NULLS,
+    chunks,
+    fetch_returned,
+    groups_of_same_fields,
+)
 from hqt_async_db.connection.executors.fetching import fetch
 from hqt_async_db.connection.executors.instances import any_of
 from hqt_async_db.connection.executors.many_rows import counted_version, require_one_table
@@ -193,7 +198,7 @@ class _AtomicUpsert:
         match: tuple[str, ...],
     ) -> None:
         self._session = session
-        mapper: Mapper[Any] = inspect(model)
+        self._mapper = mapper = inspect(model)
         statement = _INSERTS[session.get_bind(model).dialect.name](model)
         statement = statement.on_conflict_do_update(
             index_elements=[mapper.columns[name] for name in match],
@@ -204,7 +209,7 @@ class _AtomicUpsert:
     async def run(self, rows: Sequence[Row]) -> Sequence[Any]:
         """Write rows of the same fields; return their instances, in any order."""
         options = WITH_NULLS | _FRESH
-        return await fetch(self._session, self._statement, rows, shape="instances", options=options)
+        return await fetch_returned(self._session, self._mapper, self._statement, rows, options)
 
 
 class _LockingUpsert:
@@ -285,7 +290,7 @@ def changes_of(
     version = counted_version(mapper, "upsert")
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
-        if not isinstance(column, Column) or attribute.key in match:
+        if not isinstance(column, Column) or attribute.key in match or column.primary_key:
             continue
         if column is version:
             # No parameter: asyncmy looks for all of them among the VALUES.

@@ -12,6 +12,7 @@ from hqt_async_db import (
     BacktestTrade,
     DatabaseManager,
     DuplicateKeyError,
+    InvalidInputError,
     LiveTradeRepository,
     NotificationRepository,
     PaperTradeRepository,
@@ -254,3 +255,21 @@ async def test_the_first_call_of_a_manager_finds_out_what_its_server_can_do(
     assert [user.id for user in made] == [
         user.id for user in await UserRepository(db).get_many(order_by="id")
     ]
+
+
+async def test_doubles_come_back_as_doubles(bind: Bind, db: DatabaseManager) -> None:
+    backtest = await add_backtest(db, await add_strategy(db, await add_user(db, "a")))
+    trades = TradeRepository(bind)
+    rows = [trade_row(backtest, hour, -0.0, entry_price=2.0) for hour in range(3)]
+    made = await trades.create_many(rows, returning=True)
+    again = await trades.upsert(["id"], id=made[0].id, **rows[0])
+    for trade in (*made, again):
+        assert [repr(trade.entry_price), repr(trade.profit)] == ["2.0", "0.0"]
+
+
+@pytest.mark.parametrize("returning", [False, True])
+async def test_what_is_no_row_is_refused(bind: Bind, *, returning: bool) -> None:
+    for wrong in (None, 5, "name"):
+        rows: Any = [wrong]
+        with pytest.raises(InvalidInputError, match="row 0: a row must be a dictionary"):
+            await UserRepository(bind).create_many(rows, returning=returning)

@@ -176,6 +176,14 @@ async def test_values_of_every_write(
     assert (user.username, user.updated_at, user.full_name) == (*before, None)
 
 
+async def test_a_new_row_has_what_was_looked_for(db: DatabaseManager, bind: Bind) -> None:
+    user = await add_user(db, "a")
+    notifications = NotificationRepository(bind)
+    values = {"title": "t", "message": "m", "user_id": user.id}
+    await _refused("level", notifications.get_or_create(values, level=None))  # it has a default
+    assert await notifications.count() == 0
+
+
 async def test_rows_are_named_by_their_number(bind: Bind) -> None:
     rows = [user_row(number) for number in range(3)]
     rows[2]["is_active"] = "maybe"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hqt_async_db import (
@@ -298,3 +298,13 @@ async def _sum(ticks: TickRepository, criterion: Any, *, entities: bool) -> int:
         async for row in rows:
             total += row.id
         return total
+
+
+async def test_instances_of_a_stream_can_be_updated_meanwhile(db: DatabaseManager) -> None:
+    users = UserRepository(db)
+    await users.create_many(user_rows(50))
+    async with users.stream(entities=True) as rows:
+        first = await anext(aiter(rows))
+        assert inspect(first).detached
+    await users.update(first, full_name="x")
+    assert await users.count(full_name="x") == 1

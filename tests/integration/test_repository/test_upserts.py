@@ -50,6 +50,9 @@ async def test_a_row_is_inserted_then_updated(bind: Bind) -> None:
     assert (new.email, new.is_active, new.created_at) == ("a@x", True, at(0))
     again = await users.upsert(["username"], **user_row("a", email="new@x", is_active=False))
     assert again.id == new.id
+    # A key is for a new row.
+    assert (await users.upsert(["username"], id=777, **user_row("a", email="new@x"))).id == new.id
+    again = await users.upsert(["username"], **user_row("a", email="new@x", is_active=False))
     assert (again.email, again.is_active, again.created_at) == ("new@x", False, at(0))
     assert again.updated_at > at(0)
     assert await users.count() == 1
