@@ -33,12 +33,13 @@ class _Field(NamedTuple):
 _PLAIN: Final = frozenset({str, int, float, bool, datetime, Decimal, type(None)})
 
 
-def validate_values(
+def validate_values(  # noqa: PLR0913 - how strict it is, by name
     model: type[DeclarativeBase],
     values: Mapping[str, Any],
     *,
     partial: bool,
     relationships: bool = False,
+    keep_nulls: bool = False,
     dialect: Dialect | None = None,
 ) -> dict[str, Any]:
     """Return the values of one row, each as its column will hold it.
@@ -53,6 +54,8 @@ def validate_values(
         partial: Whether columns may be left out (an update); otherwise every
             column that is NOT NULL and has no default must be there.
         relationships: Whether related instances may be given as well.
+        keep_nulls: Whether None in a column with a default is kept where the
+            column takes it, as it is for a row that may exist already.
         dialect: The backend, where its own limits shall be checked too.
 
     Raises:
@@ -68,7 +71,7 @@ def validate_values(
             _check_relationship(mapper, name, allowed=relationships)
             checked[name] = value
         elif value is None:
-            if field.nullable:
+            if field.nullable and (partial or keep_nulls or not field.filled):
                 checked[name] = None
             elif partial or not field.filled:
                 raise _required(field)

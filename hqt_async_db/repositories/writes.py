@@ -165,7 +165,7 @@ class Writes(Bound[ModelT]):
             DuplicateKeyError: As of :meth:`upsert`; nothing is stored.
         """
         match = require_unique_key(self.model, match_fields)
-        checked = await self._checked_rows(rows)
+        checked = await self._checked_rows(rows, keep_nulls=True)
         if not checked:
             return []
         return await self._executor.upsert(self.model, checked, match)
@@ -255,23 +255,31 @@ class Writes(Bound[ModelT]):
     # -- refusing ----------------------------------------------------------
 
     def _checked(
-        self, values: Mapping[str, Any], *, partial: bool, relationships: bool = False
+        self,
+        values: Mapping[str, Any],
+        *,
+        partial: bool,
+        relationships: bool = False,
+        keep_nulls: bool = False,
     ) -> dict[str, Any]:
         return validate_values(
             self._mapper.class_,
             values,
             partial=partial,
             relationships=relationships and not self._executor.is_one_shot,
+            keep_nulls=keep_nulls,
             dialect=self._dialect,
         )
 
-    async def _checked_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def _checked_rows(
+        self, rows: Iterable[Mapping[str, Any]], *, keep_nulls: bool = False
+    ) -> list[dict[str, Any]]:
         rows = await _listed(rows)
         checked: list[dict[str, Any]] = []
         async for row in paced(rows):
             try:
                 _require_mapping(row)
-                checked.append(self._checked(row, partial=False))
+                checked.append(self._checked(row, partial=False, keep_nulls=keep_nulls))
                 _refuse_expressions(checked[-1])
             except InvalidInputError as error:
                 msg = f"row {len(checked)}: {error}"

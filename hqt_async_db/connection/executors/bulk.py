@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import Column, Float, insert, inspect
+from sqlalchemy import Column, Float, insert, inspect, select
 
 from hqt_async_db.connection.executors.fetching import fetch
+from hqt_async_db.connection.executors.instances import any_of
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.models.types import Double
 
@@ -94,6 +95,7 @@ def _returning_insert(session: AsyncSession, mapper: Mapper[Any]) -> Insert:
         added = [mapper.class_(**row) for row in rows]
         session.add_all(added)
         await session.flush()
+        await _load_computed(session, mapper, added)
         return added
 
     return insert_part if dialect.insert_executemany_returning else flush_part
@@ -121,7 +123,17 @@ async def fetch_returned(
         for instance in found:
             values = instance.__dict__
             values.update({n: float(values[n]) for n in names if type(values.get(n)) is int})
+    await _load_computed(session, mapper, found)
     return found
+
+
+async def _load_computed(session: AsyncSession, mapper: Mapper[Any], found: Sequence[Any]) -> None:
+    """Read what a SELECT computes, as of a column_property, where a model has such; one more."""
+    if all(isinstance(attribute.columns[0], Column) for attribute in mapper.column_attrs):
+        return
+    keys = [inspect(instance).identity for instance in found]
+    statement = select(mapper.class_).where(any_of(mapper.primary_key, keys))
+    await fetch(session, statement, shape="instances", options={"populate_existing": True})
 
 
 def is_numbered(mapper: Mapper[Any]) -> bool:

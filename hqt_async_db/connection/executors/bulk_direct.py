@@ -121,7 +121,10 @@ class _Column:
         return values if self._process is None else [self._process(value) for value in values]
 
     def _bind_with_nulls(self, values: Sequence[Any]) -> Sequence[Any]:
-        if self._default is None and not self.column.nullable:
+        # The server's default is for a row whose statement leaves the column out.
+        if self.column.server_default is not None or (
+            self._default is None and not self.column.nullable
+        ):
             raise NoWayError
         present = [value for value in values if value is not None]
         bound = self.bind(present) if present else present

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
 from hqt_async_db import BaseRepository, DatabaseManager, InvalidInputError, StaleRecordError
+
+if TYPE_CHECKING:
+    from hqt_async_db import Session
 
 
 class OwnBase(DeclarativeBase):
@@ -141,3 +145,41 @@ async def test_rows_have_computed_columns(own: DatabaseManager) -> None:
     await repository.create_many([{"name": "a"}])
     assert [(row.name, row.label) for row in await repository.rows()] == [("a", "A")]
     assert [row.label async for row in repository.stream()] == ["A"]
+    made = await repository.create_many([{"name": "b"}, {"name": "c"}], returning=True)
+    assert [one.label for one in made] == ["B", "C"]
+    assert (await repository.upsert(["name"], name="d")).label == "D"
+    async with own.session() as session:
+        made = await BaseRepository[Computed](session).create_many([{"name": "e"}], returning=True)
+        assert made[0].label == "E"
+
+
+class Defaulted(OwnBase):
+    __tablename__ = "unusual_defaults"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    note: Mapped[str | None] = mapped_column(String(20), default="python")
+    text: Mapped[str | None] = mapped_column(String(20), server_default="server")
+
+
+@pytest.mark.parametrize("is_one_shot", [True, False])
+async def test_none_takes_the_default_of_a_new_row(
+    own: DatabaseManager, *, is_one_shot: bool
+) -> None:
+    async def write(bind: DatabaseManager | Session) -> None:
+        repository = BaseRepository[Defaulted](bind)
+        nothing: dict[str, Any] = {"note": None, "text": None}
+        await repository.create(name="a", **nothing)
+        await repository.create_many([{"name": n, **nothing} for n in "bc"])
+        await repository.create_many([{"name": "d", **nothing}, {"name": "e"}])
+        made = await repository.create_many([{"name": n, **nothing} for n in "fg"], returning=True)
+        assert {(one.note, one.text) for one in made} == {("python", "server")}
+        await repository.upsert(["name"], name="a", **nothing)  # here it is a value
+
+    if is_one_shot:
+        await write(own)
+    else:
+        async with own.session() as session:
+            await write(session)
+    found = await BaseRepository[Defaulted](own).get_all(order_by="name")
+    assert {(one.note, one.text) for one in found[1:]} == {("python", "server")}
+    assert (found[0].note, found[0].text) == (None, None)
