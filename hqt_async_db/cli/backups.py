@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hqt_async_db.backup import DatabaseBackup, prune_backups, verify_backup
+from hqt_async_db.backup import DatabaseBackup, names, prune_backups, verify_backup
 from hqt_async_db.backup.backups import BackupFormat
 from hqt_async_db.cli.options import AsJson, Url
 from hqt_async_db.cli.printing import print_json, print_table, say
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup import RestoredBackup, VerifiedBackup
     from hqt_async_db.connection.manager import DatabaseManager
 
+_WITHOUT_SERVER = {f".{names.SQLITE}", f".{names.ARCHIVE}"}
 File = Annotated[Path, typer.Argument(help="The backup.")]
 ToolsDir = Annotated[
     Path | None,
@@ -78,7 +79,7 @@ def verify(
                 refused.append(error)
 
     with bars() as tell:
-        if url is None:
+        if url is None or all(path.suffix in _WITHOUT_SERVER for path in paths):
             run(work)
         else:
             run_with(work, url, may_create=True)

@@ -86,8 +86,9 @@ def test_one_damaged_backup_does_not_hide_the_others(archive: str, tmp_path: Pat
 
 @pytest.mark.backends("sqlite-file")
 def test_an_archive_is_verified_without_a_database(archive: str) -> None:
-    done = invoke("verify", archive)
-    assert done.exit_code == 0, done.output
+    for url in (None, "of-no-kind"):
+        done = invoke("verify", archive, url=url)
+        assert done.exit_code == 0, done.output
 
 
 def test_old_backups_go(hqt_db: Run, hqt_db_json: RunJson, archive: str) -> None:
