@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from hqt_async_db.backup.archives.contents import Layout
     from hqt_async_db.backup.export import AnyPath
     from hqt_async_db.backup.progress import ProgressCallback
 
 BackupFormat = Literal["native", "archive"]
+
+_log = logging.getLogger("hqt_async_db")
 
 _EXTENSIONS: Final = {"sqlite": names.SQLITE, "postgresql": names.DUMP}
 
@@ -74,8 +78,8 @@ async def backup_database(
     The backup is one snapshot. It appears under its name whole or not at all,
     with mode 0600, and replaces no file. ``native`` is a SQLite file, or what
     pg_dump writes, with a manifest beside it; the copy of a SQLite file also
-    holds tables that are not ours. ``archive`` is one file that any backend
-    can be restored from.
+    holds tables that are not ours, of which the others leave a warning in the
+    log. ``archive`` is one file that any backend can be restored from.
 
     Args:
         db: The database.
@@ -144,6 +148,7 @@ async def _archive(
     async with snapshot(db) as view:
         layout = await layout_of(view)
         refuse_older(layout, "upgrade before an archive, or use the backup of the backend itself")
+        _warn_of_others(layout)
 
         def describe(tables: tuple[TableEntry, ...]) -> bytes:
             return Manifest(
@@ -185,6 +190,7 @@ async def _dump(
     async with snapshot(db) as view, _partial(path) as partial:
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
+        _warn_of_others(layout)
         tables = [table.name for table in layout.tables]
         _refuse_unstamped(db, layout.revision, tables)
         identifier, schema = await export_snapshot(view)
@@ -215,6 +221,13 @@ async def _and_stop(stop: Stop, work: Awaitable[None]) -> None:
         await work
     finally:
         stop.set()
+
+
+def _warn_of_others(layout: Layout) -> None:
+    """Say in the log which tables will not be in the backup."""
+    if layout.others:
+        names_of = ", ".join(layout.others)
+        _log.warning("the backup leaves out what is of no model imported here: %s", names_of)
 
 
 def _refuse_unstamped(db: DatabaseManager, revision: str | None, tables: Iterable[str]) -> None:

@@ -104,6 +104,15 @@ async def test_tables_that_are_not_ours_are_backed_up_before_a_file_is_replaced(
     assert restored.safety_backup is not None
 
 
+async def test_an_archive_says_what_it_leaves_out(
+    db: DatabaseManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with db.session() as session:
+        await session.execute(text("CREATE TABLE dashboards (name TEXT)"))
+    await DatabaseBackup(db).backup_database(tmp_path, format="archive")
+    assert "leaves out what is of no model imported here: dashboards" in caplog.text
+
+
 async def test_a_file_of_something_else_is_not_replaced(
     db: DatabaseManager, tmp_path: Path
 ) -> None:
