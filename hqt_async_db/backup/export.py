@@ -24,6 +24,7 @@ from hqt_async_db.backup.tables import all_tables, columns_named, equals, table_
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.errors import BackupError, InvalidInputError
+from hqt_async_db.models.types.column import encodable
 
 if TYPE_CHECKING:
     import asyncio
@@ -189,8 +190,8 @@ def _prepare(directory: Path, targets: Sequence[Target]) -> None:
 def _refuse_unfit(path: Path) -> None:
     """Refuse what a file and its manifest cannot be called, and what must not be replaced."""
     reason = None
-    if not path.name.isprintable():  # nor are bytes that are no UTF-8
-        reason = "has characters that no manifest tells"
+    if not encodable(path.name):
+        reason = "has bytes that are no UTF-8, which no manifest tells"
     elif os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
         reason = "is there, and is no regular file"
     if reason is not None:

@@ -11,7 +11,7 @@ from sqlalchemy import table
 from hqt_async_db import migrations
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive_reader import open_archive
-from hqt_async_db.backup.archives.contents import compare, entries_of, layout_of
+from hqt_async_db.backup.archives.contents import Layout, compare, entries_of, layout_of
 from hqt_async_db.backup.formats.rows import UnfitForBackendError
 from hqt_async_db.backup.loading.load import load
 from hqt_async_db.backup.manifest import TableEntry
@@ -26,7 +26,6 @@ from hqt_async_db.backup.native.scratch import (
 from hqt_async_db.backup.native.sqlite_hostile import refuse_unfit
 from hqt_async_db.backup.native.sqlite_schema import make_schema, refuse_other_schema
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
-from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import copy_verified, read_manifest
 from hqt_async_db.connection.translation.translate import translated
@@ -76,17 +75,17 @@ class Restored:
         async with snapshot(self.db) as view:
             layout = await layout_of(view)
             entries = await entries_of(view, layout, progress)
-            entries += await self._further_entries(view)
+            entries += await self._further_entries(view, layout)
         if layout.revision != self.manifest.revision:
             msg = f"{self.path}: the schema is not at the revision of the manifest"
             raise BackupVerificationError(msg)
         compare(entries, self.manifest.tables, str(self.path))
         return entries
 
-    async def _further_entries(self, view: Snapshot) -> tuple[TableEntry, ...]:
-        """Count the rows of tables whose models are not imported here."""
-        known = {table.name for table in all_tables()}
-        names = [one.table for one in self.manifest.tables if one.table not in known]
+    async def _further_entries(self, view: Snapshot, layout: Layout) -> tuple[TableEntry, ...]:
+        """Count the rows of tables that the manifest names and no model here."""
+        promised = {one.table for one in self.manifest.tables}
+        names = [name for name in layout.others if name in promised]
         return tuple([TableEntry(table=name, rows=await view.count(table(name))) for name in names])
 
     async def upgrade(self) -> None:

@@ -73,7 +73,8 @@ def contents_of(connection: sqlite3.Connection, further: Iterable[str] = ()) -> 
         connection: To the file.
         further: Names of tables that are counted, too, if they are there.
     """
-    names = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    names = {str(name) for (name,) in found}
     known = dict.fromkeys([*(table.name for table in all_tables()), *further])
     tables = [name for name in known if name in names]
     return Contents(

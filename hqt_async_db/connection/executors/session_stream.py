@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection.executors.flow import ReadFlow
+from hqt_async_db.connection.sessions.unread import is_at_its_end
 from hqt_async_db.connection.translation.translate import translated
 
 if TYPE_CHECKING:
@@ -52,13 +54,13 @@ async def session_pieces(
         )
     per_step = _INSTANCES_PER_STEP if entities else _ROWS_PER_STEP
     # A plain AsyncSession, to which a repository may be bound, has neither.
-    enter = getattr(session, "reading_on", translated)
+    enter = getattr(session, "within", translated)
     pieces = SessionPieces(result.scalars() if entities else result, flow, per_step, enter)
     if entities and owns_session:
         pieces.detach_from(session)
     unread: UnreadRows | None = getattr(session, "unread", None)
     if unread is not None:
-        unread.before_end(partial(pieces.close, None))
+        unread.drain_with(partial(pieces.close, None))
     try:
         yield pieces
     finally:
@@ -81,6 +83,7 @@ class SessionPieces:
         self._enter = enter
         self._instances_of: AsyncSession | None = None
         self._is_exhausted = self._is_closed = False
+        self._closing = asyncio.Lock()
 
     def detach_from(self, session: AsyncSession) -> None:
         """Have instances leave the session before anybody gets them."""
@@ -88,16 +91,21 @@ class SessionPieces:
 
     async def next(self) -> Sequence[Any]:
         """Return the next rows, none at the end."""
-        if self._flow is not None:
-            self._flow.resume()
         with self._enter():
-            rows = await self._result.fetchmany(self._per_step)
-        if self._flow is not None:
-            self._flow.pause()
-        self._is_exhausted = not rows
+            rows = await self._fetch()
         if self._instances_of is not None:
             for instance in rows:
                 self._instances_of.expunge(instance)
+        return rows
+
+    async def _fetch(self) -> Sequence[Any]:
+        if self._flow is not None:
+            self._flow.resume()
+        rows: Sequence[Any] = await self._result.fetchmany(self._per_step)
+        # Behind the last row may come the answer to another statement.
+        if self._flow is not None and not is_at_its_end(self._result):
+            self._flow.pause()
+        self._is_exhausted = not rows
         return rows
 
     async def close(self, spent: AsyncSession | None) -> None:
@@ -106,15 +114,22 @@ class SessionPieces:
         Args:
             spent: The session, if its connection may be closed instead.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
+        # The loop finalises a stream that was left while its transaction ends.
+        async with self._closing:
+            if not self._is_closed:
+                await self._close(spent)
+            self._is_closed = True
+
+    async def _close(self, spent: AsyncSession | None) -> None:
         if self._flow is not None and not self._is_exhausted:
             if spent is not None:
                 await spent.invalidate()
                 return
-            while await self.next():
-                pass
+            # Refused where the connection is gone; not entered, as who ends the transaction has.
+            self._enter()
+            with translated():
+                while await self._fetch():
+                    pass
         if self._flow is not None:
             self._flow.resume()
         await self._result.close()

@@ -39,9 +39,11 @@ class Savepoint(QuickTransaction):
 
     async def rollback(self) -> None:
         """Undo what happened since the savepoint was set."""
-        await self.session.unread.give_up()
-        with self.session.used():
-            await super().rollback()
+        with self.session.within():
+            try:
+                await self.session.drain()
+            finally:
+                await super().rollback()
 
     async def __aexit__(
         self,
@@ -49,9 +51,11 @@ class Savepoint(QuickTransaction):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.session.unread.give_up()
-        with self.session.used():
-            await super().__aexit__(type_, value, traceback)
+        with self.session.within():
+            try:
+                await self.session.drain()
+            finally:
+                await super().__aexit__(type_, value, traceback)
 
 
 class Transaction(Savepoint):

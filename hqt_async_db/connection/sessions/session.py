@@ -115,8 +115,8 @@ class Session(QuickSession):
                 its answer did not come in ``commit_timeout_s``.
             IntegrityViolationError: A deferred constraint refused it.
         """
-        await self.unread.give_up()
-        with self.used():
+        with self.within():
+            await self.drain()
             if self.sync_session.new or self.sync_session.dirty or self.sync_session.deleted:
                 await super().flush()
             if self.in_transaction():
@@ -141,8 +141,7 @@ class Session(QuickSession):
         """Roll back, whether or not the caller is cancelled meanwhile."""
         if self._is_given_up:
             return
-        await self.unread.give_up()
-        with self.used():
+        with self.within():
             if self.in_transaction():
                 self._record(Receipt("rolled_back", frozenset()))
                 await self._end(super().rollback())
@@ -158,8 +157,6 @@ class Session(QuickSession):
             return
         if not self._occupancy.is_free:
             self._occupancy.when_left(self._close_later)
-        else:
-            await self.unread.give_up()
         with self._inside():
             await self._close(super().close)
 
@@ -171,8 +168,8 @@ class Session(QuickSession):
         """Close the connection instead of giving it back; nothing is committed."""
         if self._is_given_up:
             return
-        self.unread.forget()
-        with self.used():
+        with self.within():
+            self.unread.forget()
             await self._close(super().invalidate)
 
     async def _close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -186,17 +183,29 @@ class Session(QuickSession):
     def _close_later(self) -> None:
         tasks.start(self.close(), name="hqt_async_db close")
 
+    async def drain(self) -> None:
+        """Read what MySQL sends before it takes the end of a transaction or of a savepoint."""
+        if self.unread.are_there:
+            await self._end(self.unread.drain())
+
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         """End the transaction in a task that no cancellation reaches."""
+        work = self._drained(ending) if self.unread.are_there else ending
         with self._occupancy.uninterrupted():
             try:
                 await tasks.finish(
-                    ending, name="hqt_async_db end", owner=self, timeout_s=self._commit_timeout_s
+                    work, name="hqt_async_db end", owner=self, timeout_s=self._commit_timeout_s
                 )
             except TimeoutError:
                 _log.warning("the server did not answer; the connection of %s is given up", self)
             finally:
                 self._is_given_up = tasks.are_running(self)
+
+    async def _drained(self, ending: Coroutine[Any, Any, None]) -> None:
+        try:
+            await self.unread.drain()
+        finally:
+            await ending
 
     async def connection(self, *arguments: Any, **keywords: Any) -> QuickConnection:
         """Return the transaction's connection, for statements without the ORM.
@@ -309,15 +318,15 @@ class Session(QuickSession):
 
     def used(self) -> Occupancy:
         """Return a block that lets one task at a time in, and translates what fails inside."""
+        self.unread.refuse_others()
+        return self.within()
+
+    def within(self) -> Occupancy:
+        """Return a block as :meth:`used` does, for what may come beside an unread stream."""
         if self._is_over:
             self._check()
             msg = "the block of this session has ended; open another one with db.session()"
             raise DatabaseClosedError(msg)
-        self.unread.refuse_others()
-        return self._inside()
-
-    def reading_on(self) -> Occupancy:
-        """Return a block as :meth:`used` does, for the next rows of a stream."""
         return self._inside()
 
     def _inside(self) -> Occupancy:

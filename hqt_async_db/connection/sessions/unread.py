@@ -9,11 +9,11 @@ from hqt_async_db.errors import SessionInUseError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy.ext.asyncio import AsyncResult
+    from sqlalchemy.ext.asyncio import AsyncResult, AsyncScalarResult
 
 
 class UnreadRows:
-    """The streams of one session that are not at their end.
+    """The streams of one session that are not at their end; of any on MySQL only.
 
     MySQL's protocol sends the rows of one result and then takes the next
     statement. The drivers throw away what is left, or wait for it for ever.
@@ -21,15 +21,16 @@ class UnreadRows:
 
     def __init__(self) -> None:
         self._results: list[AsyncResult[Any]] = []
-        self._stops: list[Callable[[], Awaitable[None]]] = []
+        self._drains: list[Callable[[], Awaitable[None]]] = []
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Note a result that is read bit by bit."""
         self._results.append(result)
 
-    def before_end(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Note what has to be done with a stream before its transaction ends."""
-        self._stops.append(stop)
+    def drain_with(self, drain: Callable[[], Awaitable[None]]) -> None:
+        """Note how a stream is read to its end, should its transaction end before."""
+        if self._results:
+            self._drains.append(drain)
 
     def refuse_others(self) -> None:
         """Refuse another statement as long as there are rows to come.
@@ -39,22 +40,35 @@ class UnreadRows:
         """
         if not self._results:
             return
-        self._results = [one for one in self._results if not one._real_result._soft_closed]  # noqa: SLF001 - no public way to tell the end
+        self._results = [one for one in self._results if not is_at_its_end(one)]
         if self._results:
             msg = (
                 "this session has a stream that is not read to its end, and MySQL sends nothing "
                 "else before; read it to its end, or stream with a repository of the manager"
             )
             raise SessionInUseError(msg)
+        self._drains = []
 
-    async def give_up(self) -> None:
-        """Have nothing left to be read: the transaction ends."""
-        stops = self._stops
+    @property
+    def are_there(self) -> bool:
+        """Tell whether something has to be read before a transaction can end."""
+        return bool(self._drains)
+
+    async def drain(self) -> None:
+        """Have nothing left to be read."""
+        drains = self._drains
         self.forget()
-        for stop in stops:
-            await stop()
+        for drain in drains:
+            await drain()
 
     def forget(self) -> None:
         """Leave what is unread: the connection is closed."""
-        self._stops = []
+        self._drains = []
         self._results = []
+
+
+def is_at_its_end(result: AsyncResult[Any] | AsyncScalarResult[Any]) -> bool:
+    """Tell whether the driver has no more rows for a result."""
+    real: Any = result._real_result  # noqa: SLF001 - no public way to tell the end
+    raw = getattr(real, "raw", None)  # of instances the rows that they are made of
+    return bool((real if raw is None else raw)._soft_closed)  # noqa: SLF001 - as above

@@ -102,3 +102,118 @@ async def test_dispose_ends_a_stream_of_the_manager(make_db: MakeDb) -> None:
     manager = make_db()
     with pytest.raises(DatabaseClosedError):
         await read_while_disposing(manager, UserRepository(manager))
+
+
+@MYSQL
+@pytest.mark.usefixtures("_users")
+async def test_what_was_read_to_its_end_is_in_nobodys_way(db: DatabaseManager) -> None:
+    async with asyncio.timeout(10), db.session() as session:
+        users = UserRepository(session)
+        for entities in (True, False):
+            async with users.stream(entities=entities) as rows:
+                assert len([row async for row in rows]) == 1500
+                assert await users.exists(username="u00001")
+        result = await session.stream(select(User))
+        assert sum([len(part) async for part in result.partitions(100)]) == 1500
+        assert await users.exists(username="u00001")
+
+
+# MySQL sends nothing beside a stream.
+@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
+@pytest.mark.usefixtures("_users")
+async def test_savepoints_leave_a_stream_alone(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        users = UserRepository(session)
+        read = 0
+        async for _ in users.stream():
+            read += 1
+            if read % 500 == 0:
+                async with session.begin_nested():
+                    await users.get_or_create(
+                        {"email": f"{read}@y", "password_hash": "-"}, username=f"new{read}"
+                    )
+    assert read == 1500
+    assert await UserRepository(db).count() == 1503
+
+
+@pytest.mark.usefixtures("_users")
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("verb", ["rollback", "close", "commit"])
+async def test_a_cancelled_end_ends_beside_a_stream(
+    db: DatabaseManager, verb: str, turns: int
+) -> None:
+    session = db.session()
+    users = UserRepository(session)
+    await users.update_many(username="u00001", values={"full_name": "x"})
+    rows = aiter(users.stream())
+    await anext(rows)
+    ending = asyncio.create_task(getattr(session, verb)())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait((ending,), timeout=10)
+    await session.close()
+    assert not session.in_transaction()
+    stored = await UserRepository(db).get_by_username("u00001")
+    assert stored is not None
+    assert (stored.full_name == "x") == (session.outcome == "committed")
+    if verb != "commit":
+        assert session.outcome == "rolled_back"
+    await users_can_write(db)
+
+
+async def users_can_write(db: DatabaseManager) -> None:
+    async with asyncio.timeout(5):
+        await UserRepository(db).update_many(username="u00001", values={"full_name": "y"})
+
+
+@MYSQL
+@pytest.mark.usefixtures("_users")
+@pytest.mark.parametrize("turns", range(0, 12, 2))
+async def test_a_savepoint_that_is_cancelled_beside_a_stream_is_undone(
+    db: DatabaseManager, turns: int
+) -> None:
+    session = db.session()
+    users, is_open = UserRepository(session), asyncio.Event()
+
+    async def fail() -> None:
+        async with session.begin_nested():
+            await users.update_many(username="u00001", values={"full_name": "x"})
+            await anext(aiter(users.stream()))
+            is_open.set()
+            raise LookupError
+
+    failing = asyncio.create_task(fail())
+    await is_open.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    failing.cancel()
+    await asyncio.wait((failing,), timeout=10)
+    await session.commit()
+    await session.close()
+    stored = await UserRepository(db).get_by_username("u00001")
+    assert stored is not None
+    assert stored.full_name is None
+
+
+@pytest.mark.usefixtures("_users")
+async def test_another_task_does_not_end_a_stream(db: DatabaseManager, backend: str) -> None:
+    is_reading, may_go_on = asyncio.Event(), asyncio.Event()
+    async with db.session() as session:
+
+        async def read() -> int:
+            count = 0
+            async for _ in UserRepository(session).stream():
+                count += 1
+                if count == 10:
+                    is_reading.set()
+                    await may_go_on.wait()
+            return count
+
+        reading = asyncio.create_task(read())
+        await is_reading.wait()
+        if backend == "mariadb":
+            with pytest.raises(SessionInUseError):
+                await UserRepository(session).count()
+        may_go_on.set()
+        assert await reading == 1500
