@@ -192,7 +192,7 @@ def _refuse_unfit(path: Path) -> None:
     reason = None
     if not encodable(path.name):
         reason = "has bytes that are no UTF-8, which no manifest tells"
-    elif os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+    elif path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
         reason = "is there, and is no regular file"
     if reason is not None:
         msg = f"{str(path)!r} {reason}; choose another path"
