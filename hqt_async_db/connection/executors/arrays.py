@@ -77,7 +77,8 @@ class ArrayInsert:
         match: tuple[str, ...],
         dialect: Dialect,
     ) -> None:
-        self._bulk = BulkInsert(mapper, names, dialect)
+        # In a row that may exist already, None is a value.
+        self._bulk = BulkInsert(mapper, names, dialect, keep_nulls=bool(match))
         columns = self._bulk.columns
         _require_first_version(mapper, names)
         self._parameters = [f"hqt_rows_{place}" for place in range(len(columns))]

@@ -30,13 +30,21 @@ class BulkInsert:
         mapper: The model's; its instances need no unit of work.
         names: The fields.
         dialect: The backend.
+        keep_nulls: Whether None is NULL, and not for the column's default.
 
     Raises:
         NoWayError: A field is no column of the model, or one that is required
             is missing: what is wrong is said row by row.
     """
 
-    def __init__(self, mapper: Mapper[Any], names: tuple[str, ...], dialect: Dialect) -> None:
+    def __init__(
+        self,
+        mapper: Mapper[Any],
+        names: tuple[str, ...],
+        dialect: Dialect,
+        *,
+        keep_nulls: bool = False,
+    ) -> None:
         columns: dict[str, Any] = {prop.key: prop.columns[0] for prop in mapper.column_attrs}
         filled = [name for name, column in columns.items() if _fills_in_python(column)]
         missing = columns.keys() - set(names) - set(filled)
@@ -50,7 +58,10 @@ class BulkInsert:
         wanted = in_rows.keys() | {columns[name] for name in filled}
         # The statement's parameters will be in the order of the table.
         self.columns: list[Any] = [column for column in self.table.columns if column in wanted]
-        self._parts = [(in_rows.get(column), _Column(column, dialect)) for column in self.columns]
+        self._parts = [
+            (in_rows.get(column), _Column(column, dialect, keep_nulls=keep_nulls))
+            for column in self.columns
+        ]
         self._given = [name for name, _ in self._parts if name is not None]
 
     def statement(self) -> Insert:
@@ -95,20 +106,25 @@ class BulkInsert:
 class _Column:
     """One column of many rows: what turns its values into the driver's."""
 
-    def __init__(self, column: Any, dialect: Dialect) -> None:
+    def __init__(self, column: Any, dialect: Dialect, *, keep_nulls: bool) -> None:
         kind = column.type.dialect_impl(dialect)
         self.column = column
         self._dialect = dialect
         self._process: Callable[[Any], Any] | None = kind.bind_processor(dialect)
         self._bind_all = column.type.bind_all if speaks_for_all(column.type, "bind_all") else None
         self._default: Any = column.default
+        # What None stands for; that of the server is for a statement without the column.
+        self._of_none: Any = None if keep_nulls else column.default
+        is_null = self._of_none is None
+        has_default_elsewhere = column.server_default is not None and not keep_nulls
+        self._takes_none = not (has_default_elsewhere or (is_null and not column.nullable))
         # The moment of the statement, one for all rows.
         self._is_shared = column.default is not None and (
             column.default.is_scalar or getattr(column.default.arg, "__wrapped__", None) is utc_now
         )
 
     def bind(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return the values for the driver; None takes the column's default."""
+        """Return the values for the driver; None takes the column's default, or is NULL."""
         kinds = set(map(type, values))
         if not are_plain(kinds) and any(map(is_sql, kinds)):
             raise NoWayError
@@ -121,17 +137,14 @@ class _Column:
         return values if self._process is None else [self._process(value) for value in values]
 
     def _bind_with_nulls(self, values: Sequence[Any]) -> Sequence[Any]:
-        # The server's default is for a row whose statement leaves the column out.
-        if self.column.server_default is not None or (
-            self._default is None and not self.column.nullable
-        ):
+        if not self._takes_none:
             raise NoWayError
         present = [value for value in values if value is not None]
         bound = self.bind(present) if present else present
-        if self._default is None and bound is present:  # they go to the driver as they are
+        if self._of_none is None and bound is present:  # they go to the driver as they are
             return values
         missing = len(values) - len(present)
-        filled = iter([None] * missing if self._default is None else self.fill(missing))
+        filled = iter([None] * missing if self._of_none is None else self.fill(missing))
         each = iter(bound)
         return [next(filled) if value is None else next(each) for value in values]
 

@@ -174,6 +174,7 @@ async def test_none_takes_the_default_of_a_new_row(
         made = await repository.create_many([{"name": n, **nothing} for n in "fg"], returning=True)
         assert {(one.note, one.text) for one in made} == {("python", "server")}
         await repository.upsert(["name"], name="a", **nothing)  # here it is a value
+        await repository.upsert(["name"], name="b", note=None)
 
     if is_one_shot:
         await write(own)
@@ -181,5 +182,5 @@ async def test_none_takes_the_default_of_a_new_row(
         async with own.session() as session:
             await write(session)
     found = await BaseRepository[Defaulted](own).get_all(order_by="name")
-    assert {(one.note, one.text) for one in found[1:]} == {("python", "server")}
-    assert (found[0].note, found[0].text) == (None, None)
+    assert {(one.note, one.text) for one in found[2:]} == {("python", "server")}
+    assert [(one.note, one.text) for one in found[:2]] == [(None, None), (None, "server")]
