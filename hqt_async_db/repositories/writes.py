@@ -128,8 +128,9 @@ class Writes(Bound[ModelT]):
         """Insert the row, or update the one with the same unique key.
 
         Atomic. An existing row keeps its primary key and the fields that are
-        not given; its version goes up. One statement on SQLite and PostgreSQL; on MySQL and
-        MariaDB three in one transaction, the first of which locks the row.
+        not given; its version goes up. One statement on SQLite and
+        PostgreSQL; on MySQL and MariaDB three in one transaction, the first
+        of which locks the row.
 
         Args:
             match_fields: The fields of a unique key, all among ``values``.

@@ -102,20 +102,17 @@ def criteria_of(instance: Any) -> list[Any]:
 
 def row_criteria(state: InstanceState[Any]) -> list[Any]:
     """Return the criteria for the row of an instance, in the version it has."""
-    mapper = state.mapper
-    names = _identifying(mapper)
-    wanted = dict(zip(names, state.identity or (), strict=False))
-    if mapper.version_id_col is not None:
-        wanted[names[-1]] = state.dict[names[-1]]
-    return [getattr(mapper.class_, name) == value for name, value in wanted.items()]
+    keys, versions = _identifying(state.mapper)
+    wanted = dict(zip(keys, state.identity or (), strict=True))
+    wanted |= {name: state.dict[name] for name in versions}
+    return [getattr(state.mapper.class_, name) == value for name, value in wanted.items()]
 
 
-def _identifying(mapper: Mapper[Any]) -> list[str]:
-    """Return the attributes of the primary key, and of the version if there is one."""
-    columns: list[Any] = list(mapper.primary_key)
-    if mapper.version_id_col is not None:
-        columns.append(mapper.version_id_col)
-    return [mapper.get_property_by_column(column).key for column in columns]
+def _identifying(mapper: Mapper[Any]) -> tuple[list[str], list[str]]:
+    """Return the attributes of the primary key, and that of the version if there is one."""
+    version: Any = mapper.version_id_col
+    keys = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    return keys, [] if version is None else [mapper.get_property_by_column(version).key]
 
 
 def state_of(instance: Any) -> InstanceState[Any]:
@@ -133,7 +130,8 @@ def state_of(instance: Any) -> InstanceState[Any]:
         msg = f"this {model} belongs to an open session; use a repository bound to that session"
         raise InvalidInputError(msg, field="instance")
     # Those of a subclass are not loaded where its base was asked for.
-    if not state.expired_attributes.isdisjoint(_identifying(state.mapper)):
+    keys, versions = _identifying(state.mapper)
+    if not state.expired_attributes.isdisjoint([*keys, *versions]):
         msg = f"this {model} lost its values in a rollback; read it again"
         raise InvalidInputError(msg, field="instance")
     return state

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Integer
+from sqlalchemy.types import TypeDecorator
+
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
+    from sqlalchemy.types import TypeEngine
 
 
 def require_one_table(mapper: Mapper[Any], verb: str) -> None:
@@ -33,13 +37,20 @@ def counted_version(mapper: Mapper[Any], verb: str) -> Any | None:
     Raises:
         InvalidInputError: The versions come from a generator that does not count.
     """
+    version: Any = mapper.version_id_col
     generator: Any = mapper.version_id_generator
-    if mapper.version_id_col is None or generator is False:
+    if version is None or generator is False:
         return None
-    if generator(1) != 2:  # noqa: PLR2004 - the one after 1
+    if not _is_integer(version.type) or generator(1) != 1 + 1:
         msg = (
             f"the versions of {mapper.class_.__name__} come from a generator of its own, which "
             f"{verb} cannot ask for each row; go instance by instance, with update()"
         )
         raise InvalidInputError(msg, field=verb)
-    return mapper.version_id_col
+    return version
+
+
+def _is_integer(kind: TypeEngine[Any]) -> bool:
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return isinstance(kind, Integer)

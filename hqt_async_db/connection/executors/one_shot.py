@@ -123,10 +123,11 @@ class OneShotExecutor:
 
     async def delete(self, instance: Any) -> None:
         """Delete one row by primary key, in the version that was read."""
-        statement, mapper = detached.delete_statement(instance), instance_state(instance).mapper
+        mapper = instance_state(instance).mapper
         if len(mapper.tables) > 1:
             is_deleted = await self.transact(lambda executor: _delete_all_of(executor, instance))
         else:
+            statement = detached.delete_statement(instance)
             is_deleted = await self.write(statement, mapper, is_short=True) > 0
         if not is_deleted:
             msg = f"the {type(instance).__name__} was changed or deleted since it was read"

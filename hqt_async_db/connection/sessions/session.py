@@ -144,7 +144,7 @@ class Session(QuickSession):
         with self.within():
             if self.in_transaction():
                 self._record(Receipt("rolled_back", frozenset()))
-                await self._end(super().rollback())
+                await self._end(self._drained(super().rollback()))
 
     async def close(self) -> None:
         """Give the connection back; what was not committed is rolled back.
@@ -178,23 +178,27 @@ class Session(QuickSession):
             return
         if self.sync_session.has_written or self.receipt is None:
             self._record(Receipt("rolled_back", frozenset()))
-        await self._end(close())
+        await self._end(self._drained(close()))
 
     def _close_later(self) -> None:
         tasks.start(self.close(), name="hqt_async_db close")
 
     async def drain(self) -> None:
-        """Read what MySQL sends before it takes the end of a transaction or of a savepoint."""
+        """Read what MySQL sends before it takes the end of a transaction or of a savepoint.
+
+        Raises:
+            ConnectionFailedError: It did not come in time.
+        """
         if self.unread.are_there:
             await self._end(self.unread.drain())
+            self._inside()
 
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         """End the transaction in a task that no cancellation reaches."""
-        work = self._drained(ending) if self.unread.are_there else ending
         with self._occupancy.uninterrupted():
             try:
                 await tasks.finish(
-                    work, name="hqt_async_db end", owner=self, timeout_s=self._commit_timeout_s
+                    ending, name="hqt_async_db end", owner=self, timeout_s=self._commit_timeout_s
                 )
             except TimeoutError:
                 _log.warning("the server did not answer; the connection of %s is given up", self)

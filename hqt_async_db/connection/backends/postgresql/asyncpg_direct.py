@@ -92,8 +92,8 @@ class AsyncpgDirect(PostgreSQLDirect):
             finally:
                 try:
                     await transaction.rollback()
-                except (asyncpg.InterfaceError, asyncpg.InternalClientError):
-                    # It was lost, or another task is reading from it.
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                    # It was lost, or another task reads from it; nothing was written.
                     lent.spend()
 
     async def _begin(self, driver: Any) -> Callable[[], Awaitable[None]]:
