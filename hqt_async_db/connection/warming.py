@@ -11,11 +11,9 @@ from sqlalchemy.orm import configure_mappers, registry
 from hqt_async_db.connection.backends.backend import Mode
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.errors import InvalidInputError
-from hqt_async_db.models import Base
+from hqt_async_db.migrations.environment import our_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy.orm import DeclarativeBase
 
     from hqt_async_db.connection.manager import DatabaseManager
@@ -28,7 +26,7 @@ async def warm_up(db: DatabaseManager, base: type[DeclarativeBase] | None = None
         db: Whose connections.
         base: Whose models are read; None for those of this library.
     """
-    models = list(_models_of(base))
+    models = our_models() if base is None else _models_of(base)
     configure_mappers()
     async with db.open(Mode.DEFAULT, "warm-up") as session:
         await session.execute(text("SELECT 1"))
@@ -40,16 +38,13 @@ async def warm_up(db: DatabaseManager, base: type[DeclarativeBase] | None = None
             await session.execute(select(model).limit(0))
 
 
-def _models_of(base: type[DeclarativeBase] | None) -> Iterator[type]:
-    """Return the models of a base; ours may have models of an application beside ours.
+def _models_of(base: type[DeclarativeBase]) -> list[type]:
+    """Return the models of a base.
 
     Raises:
         InvalidInputError: It is no declarative base.
     """
-    if base is not None and not isinstance(getattr(base, "registry", None), registry):
+    if not isinstance(getattr(base, "registry", None), registry):
         msg = f"base must be a declarative base, not {type(base).__name__}"
         raise InvalidInputError(msg, field="base")
-    ours = Base.__module__.rpartition(".")[0]
-    for mapper in (base or Base).registry.mappers:
-        if base is not None or mapper.class_.__module__.startswith(ours):
-            yield mapper.class_
+    return [mapper.class_ for mapper in base.registry.mappers]

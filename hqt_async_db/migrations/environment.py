@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import PrimaryKeyConstraint, Table
+from sqlalchemy import PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
@@ -42,13 +42,14 @@ def our_tables() -> dict[str, Table]:
     A user's model that derives from our Base shares its metadata, but no
     revision of ours creates its table.
     """
-    found = (mapper for mapper in models.Base.registry.mappers if _is_own(mapper.class_))
-    tables = (mapper.local_table for mapper in found)
+    tables = (inspect(model).local_table for model in our_models())
     return {table.name: table for table in tables if isinstance(table, Table)}
 
 
-def _is_own(model: type[object]) -> bool:
-    return f"{model.__module__}.".startswith(f"{models.__name__}.")
+def our_models() -> list[type[Any]]:
+    """Return this package's own models, without those of users that derive from our Base."""
+    found = [mapper.class_ for mapper in models.Base.registry.mappers]
+    return [one for one in found if f"{one.__module__}.".startswith(f"{models.__name__}.")]
 
 
 def options(dialect_name: str) -> dict[str, Any]:
