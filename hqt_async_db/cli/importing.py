@@ -58,16 +58,9 @@ def import_(  # noqa: PLR0913 - every option by its name
         msg = f"there is no file or directory {path}"
         raise InvalidInputError(msg, field="path")
     is_directory = path.is_dir()
-    if is_directory and table is not None:
-        msg = f"{path} is a directory, whose files tell their tables; with --table name one of them"
-        raise InvalidInputError(msg, field="table")
-    if formula_guard:
-        if is_directory:
-            msg = (
-                f"{path} is a directory, whose manifest tells; leave --formula-guard out, or "
-                "without a manifest import one file after the other"
-            )
-            raise InvalidInputError(msg, field="formula_guard")
+    if is_directory:
+        _refuse_of_one_file(path, table, formula_guard=formula_guard)
+    elif formula_guard:
         refuse_guard(format_of(path, form))
         options["formula_guard"] = True
 
@@ -82,3 +75,16 @@ def import_(  # noqa: PLR0913 - every option by its name
     with bars() as tell:
         rows = run_with(work, url)
     tell_rows(rows, "imported from", path, as_json=as_json)
+
+
+def _refuse_of_one_file(path: Path, table: str | None, *, formula_guard: bool) -> None:
+    """Refuse what is said of one file where a directory is imported."""
+    if table is not None:
+        msg = f"{path} is a directory, whose files tell their tables; with --table name one of them"
+        raise InvalidInputError(msg, field="table")
+    if formula_guard:
+        msg = (
+            f"{path} is a directory, whose manifest tells; leave --formula-guard out, or "
+            "without a manifest import one file after the other"
+        )
+        raise InvalidInputError(msg, field="formula_guard")
