@@ -55,3 +55,15 @@ async def test_it_is_a_lost_connection_to_be_tried_again(
         await read()
     assert caught.value.retryable
     assert await UserRepository(manager).count() == 1500
+
+
+async def test_rows_that_are_all_there_are_not_in_doubt(
+    make_db: MakeDb, db: DatabaseManager
+) -> None:
+    await UserRepository(db).create_many(user_rows(50))
+    manager, killer = make_db(), make_db()
+    async with UserRepository(manager).stream() as rows:
+        assert len([row async for row in rows]) == 50
+        async with killer.session() as session:
+            assert await session.scalar(text(OTHERS))
+    assert await UserRepository(manager).count() == 50
