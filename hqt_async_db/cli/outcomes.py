@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import sys
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -82,6 +83,7 @@ def explained(*, as_json: bool) -> Iterator[None]:
         if error.errno == errno.EPIPE:  # nobody reads any more; that is Typer's
             raise
         _say("OSError", _of_system(error), as_json=as_json)
+        _drop_what_cannot_be_printed()
         raise typer.Exit(ExitCode.FAILED) from None
     except UnicodeEncodeError:
         _say("UsageError", "a path or a name has bytes that are no UTF-8", as_json=as_json)
@@ -95,6 +97,14 @@ def explained(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except asyncio.CancelledError:
         raise typer.Exit(ExitCode.TERMINATED) from None
+
+
+def _drop_what_cannot_be_printed() -> None:
+    """Leave nothing for Python to print at its end, which would fail and be the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_system(error: OSError) -> str:
