@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
 import sys
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 PARTIAL: Final = ".partial"
+# Nobody still writes to a file that has not changed for so long.
+_DEAD_AFTER_S: Final = 24 * 60 * 60
 _BEHIND_BYTES: Final = 4 * 1024 * 1024
 _LOOK_AGAIN_S: Final = 0.02
 
@@ -115,6 +118,7 @@ class NewFile:
 
     def open(self) -> None:
         """Make the file; for the thread, as are the two below."""
+        _remove_dead(self.path)
         self._descriptor = os.open(self.partial, _NEW, 0o600)
         self._exists = True
         self._behind = WriteBehind(self._descriptor)
@@ -192,6 +196,14 @@ def path_of(path: str | os.PathLike[str]) -> Path:
         msg = "a path contains no NUL character"
         raise InvalidInputError(msg, field="path")
     return Path(name)
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove what killed processes left on the way to the same name, a day ago or more."""
+    for dead in path.parent.glob(f".{glob.escape(path.name)}.????????{PARTIAL}"):
+        with suppress(OSError):  # another's, or removed meanwhile
+            if time.time() - dead.lstat().st_mtime > _DEAD_AFTER_S:
+                dead.unlink()
 
 
 def publish(partial: Path, path: Path, *, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 import zlib
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,26 @@ def test_a_compressor_sees_every_block(tmp_path: Path) -> None:
     file = asyncio.run(write(tmp_path / "z", b"one", b"two", compressor=zlib.compressobj()))
     assert zlib.decompress(file.path.read_bytes()) == b"onetwo"
     assert file.size == file.path.stat().st_size
+
+
+def test_what_a_killed_process_left_goes_with_the_next_file_of_that_name(tmp_path: Path) -> None:
+    kept = {
+        name: tmp_path / name
+        for name in (
+            ".rows.csv.0123abcd.partial.txt",
+            ".other.csv.0123abcd.partial",
+            ".rows.csv.fedcba98.partial",
+        )
+    }
+    dead = [tmp_path / f".rows[1].csv.0123abc{n}.partial" for n in range(2)]
+    for path in (*kept.values(), *dead):
+        path.write_bytes(b"left")
+    long_ago = time.time() - 25 * 60 * 60
+    for path in (*dead, *list(kept.values())[:2]):
+        os.utime(path, (long_ago, long_ago))
+    asyncio.run(write(tmp_path / "rows[1].csv", b"new"))
+    asyncio.run(write(tmp_path / "rows.csv", b"new"))
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "rows[1].csv", "rows.csv"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import HealthCheck, given, settings
 
 from hqt_async_db import DatabaseManager, HqtDbError
+from tests.fixtures.leaks import KEPT_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.backends.backend import Mode
 
 T = TypeVar("T")
+# In each new thread hypothesis first looks through all objects there are, twice.
+_EXAMPLES = ThreadPoolExecutor(1, KEPT_THREADS)
 
 
 class CountingManager(DatabaseManager):
@@ -95,7 +99,7 @@ async def for_all(
 
         asyncio.run_coroutine_threadsafe(checking(), loop).result()
 
-    await asyncio.to_thread(property_)
+    await loop.run_in_executor(_EXAMPLES, property_)
 
 
 def shown_of(error: HqtDbError) -> dict[str, Any]:
