@@ -14,7 +14,7 @@ from tests.servers.shared import SharedServers
 pytest_plugins = ["tests.fixtures.backends", "tests.fixtures.leaks", "tests.fixtures.managers"]
 
 # Before the oldest objects are looked at once more.
-_YOUNGER_COLLECTIONS = 100
+_YOUNGER_COLLECTIONS = 300
 _SERVERS = pytest.StashKey[SharedServers]()
 # The machine may be busy, so no deadline per example; a failure prints how to repeat it.
 settings.register_profile("hqt", deadline=None, print_blob=True)

@@ -161,7 +161,8 @@ async def new_file(
     """Write a file that gets its name at the end of the block.
 
     It is made with mode 0600, synced to the disk with its directory, and gone
-    without a trace after an exception or a cancellation.
+    without a trace after an exception or a cancellation. What a killed process
+    left goes with the next file of that name, a day later.
 
     Args:
         path: Where; the directory must exist.
