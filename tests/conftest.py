@@ -32,11 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
             servers.prepare()  # while the workers start and collect
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Collect no garbage where tests are read, which stay."""
+    if hasattr(session.config, "workerinput"):
+        gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what lives as long as the run, and often the rest, too.
 
     To look through all of it again and again took a quarter of the time.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], _YOUNGER_COLLECTIONS)
