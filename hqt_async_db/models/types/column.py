@@ -78,6 +78,11 @@ class ColumnType(TypeDecorator[ValueT]):
     def check_backend(self, value: ValueT, dialect: Dialect) -> None:
         """Refuse a normalised value that this one backend cannot hold."""
 
+    def computed(self, expression: Any, dialect: Dialect) -> Any:
+        """Return an SQL expression as its result may be stored in this column."""
+        del dialect
+        return expression
+
     def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Prepare many values for the driver at once, where that is quicker.
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Numeric
+from sqlalchemy import Numeric, func
+from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeDecorator
 
+from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types.column import ColumnType, Processor, kind_of, unboxed
 
 if TYPE_CHECKING:
@@ -22,6 +25,28 @@ _ZERO = Decimal(0)
 # Below this, 8 decimal places are at most 15 significant digits.
 _ALWAYS_EXACT = Decimal(10) ** 7
 _SQLITE_DIGITS = 15
+
+
+class _Factor(TypeDecorator[Decimal]):
+    """What money is multiplied with or divided by: a rate or a share, not rounded."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> Decimal | None:
+        """Prepare one number for the driver, a float through its repr."""
+        del dialect
+        if value is None:
+            return None
+        value = unboxed(value)
+        if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
+            msg = f"money is multiplied with a number, not {kind_of(value)}"
+            raise InvalidInputError(msg)
+        factor = Decimal(float.__repr__(value) if isinstance(value, float) else value)
+        if not factor.is_finite():
+            msg = "money is multiplied with a finite number"
+            raise InvalidInputError(msg)
+        return factor
 
 
 class Money(ColumnType[Decimal]):
@@ -100,9 +125,13 @@ class Money(ColumnType[Decimal]):
         return _read_money
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
-        """Return this type: the other side is a number too."""
-        del op, value
-        return self
+        """Return this type, or that of a factor: it may have more places."""
+        del value
+        return _Factor() if op in {operators.mul, operators.truediv} else self
+
+    def computed(self, expression: Any, dialect: Dialect) -> Any:
+        """Have SQLite, which computes with doubles, round to the places that are read."""
+        return func.round(expression, 8) if dialect.name == "sqlite" else expression
 
 
 def _read_money(value: object) -> Decimal | None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, Interval
 from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
 
+from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models.types.column import ColumnType, Processor, kind_of
 
 if TYPE_CHECKING:
@@ -23,13 +25,34 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Span(TypeDecorator[timedelta]):
+    """A timedelta beside a time: PostgreSQL computes with it, the others cannot."""
+
+    impl = Interval
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> timedelta | None:
+        """Refuse what SQLite and MySQL would take for a point in time."""
+        if value is not None and dialect.name != "postgresql":
+            msg = f"{dialect.name} cannot compute with a time and a timedelta; do it in Python"
+            raise InvalidInputError(msg)
+        return value
+
+    def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
+        """Return this type for a span, and that of anything else."""
+        if isinstance(value, timedelta):
+            return self
+        return self.impl_instance.coerce_compared_value(op, value)
+
+
 class UtcDateTime(ColumnType[datetime]):
     """A point in time, always read as an aware UTC datetime.
 
     A naive value is taken as UTC, an aware one is converted. Microseconds
     survive (``TIMESTAMPTZ``, ``DATETIME(6)``, fixed-width sortable text on
     SQLite); a ``pandas.Timestamp`` loses what it holds below a microsecond.
-    Dates, strings and numbers are refused. asyncpg sends the first and the
+    Dates, strings and numbers are refused; so is a timedelta in an expression,
+    but on PostgreSQL. asyncpg sends the first and the
     last microsecond that Python knows as -infinity and infinity.
     """
 
@@ -95,7 +118,7 @@ class UtcDateTime(ColumnType[datetime]):
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Return the type of the other side: an interval, or a time."""
         del op
-        return Interval() if isinstance(value, timedelta) else self
+        return _Span() if isinstance(value, timedelta) else self
 
 
 def _in_utc(value: datetime) -> datetime:

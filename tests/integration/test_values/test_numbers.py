@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import MetaData, func, insert, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hqt_async_db import BaseRepository, FinanceMetricRepository
+from hqt_async_db import AccountSnapshotRepository, BaseRepository, FinanceMetricRepository
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import AccountSnapshot, Base, FinanceMetric
 
@@ -219,6 +219,45 @@ async def test_the_database_computes_with_money(db: DatabaseManager) -> None:
         await session.execute(update(AccountSnapshot).values(equity=AccountSnapshot.balance * 3))
         rows = await session.scalars(select(SNAPSHOTS.c.equity).order_by(SNAPSHOTS.c.equity))
         assert [str(equity) for equity in rows] == ["0.30000000", "0.60000000", "3000.90000000"]
+
+
+async def test_a_factor_beside_money_keeps_all_its_places(db: DatabaseManager) -> None:
+    rate = Decimal("0.006712345678")
+    snapshots = AccountSnapshotRepository(db)
+    await snapshots.create(account_id="a", balance=100_000_000, equity=60_000)
+    changed = {"equity": AccountSnapshot.equity * (1 / 3), "profit": AccountSnapshot.balance * rate}
+    await snapshots.update_many(account_id="a", values=changed)
+    [read] = await snapshots.get_all()
+    assert (str(read.equity), str(read.profit)) == ("20000.00000000", "671234.56780000")
+    assert await snapshots.count(AccountSnapshot.balance / 10**10 > Decimal("0.0099")) == 1
+    assert await snapshots.count(AccountSnapshot.balance * 1e-9 > 0) == 1
+    for wrong in (True, float("nan")):
+        with pytest.raises(InvalidInputError, match="money is multiplied with"):
+            await snapshots.count(AccountSnapshot.balance * wrong > 0)
+
+
+@pytest.mark.parametrize("is_one_shot", [True, False])
+async def test_computed_money_is_what_is_read(db: DatabaseManager, *, is_one_shot: bool) -> None:
+    tenth = Decimal("0.1")
+
+    async def withdraw(snapshots: AccountSnapshotRepository) -> int:
+        return await snapshots.update_many(
+            AccountSnapshot.balance >= tenth, values={"balance": AccountSnapshot.balance - tenth}
+        )
+
+    snapshots = AccountSnapshotRepository(db)
+    made = await snapshots.create(account_id="a", balance="0.3", equity="0.3")
+    for left in ("0.20000000", "0.10000000", "0"):
+        if is_one_shot:
+            assert await withdraw(snapshots) == 1
+        else:
+            async with db.session() as session:
+                assert await withdraw(AccountSnapshotRepository(session)) == 1
+        [read] = await snapshots.get_all()
+        assert str(read.balance) == left
+        assert await snapshots.count(balance=read.balance) == 1
+    await snapshots.update(made, equity=AccountSnapshot.equity - tenth - tenth)
+    assert await snapshots.count(equity=tenth) == 1
 
 
 @pytest.mark.backends("sqlite-file")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 
+from hqt_async_db import AccountSnapshotRepository
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import AccountSnapshot, Base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hqt_async_db import DatabaseManager
 
@@ -91,3 +92,30 @@ async def test_what_is_no_time_is_refused_before_the_driver(db: DatabaseManager)
             await session.execute(insert(SNAPSHOTS), rows)
         with pytest.raises(InvalidInputError, match=r"^account_snapshots\.timestamp must be"):
             await session.execute(select(SNAPSHOTS).where(SNAPSHOTS.c.timestamp > "2023-06-01"))
+
+
+async def test_only_postgresql_computes_with_a_timedelta(db: DatabaseManager, backend: str) -> None:
+    hour, two = timedelta(hours=1), timedelta(hours=2)
+    snapshots = AccountSnapshotRepository(db)
+    made = await snapshots.create(account_id="a", balance=0, equity=0, timestamp=TIMES[0])
+    later = AccountSnapshot.timestamp + hour
+
+    async def in_a_session() -> int | None:
+        async with db.session() as session:
+            return await session.scalar(
+                select(func.count()).where(AccountSnapshot.timestamp - two < TIMES[0])
+            )
+
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        in_a_session,
+        lambda: snapshots.count(later > TIMES[0]),
+        lambda: snapshots.update_many(account_id="a", values={"timestamp": later}),
+    ]
+    for call in calls:
+        if backend == "postgresql":
+            assert await call() == 1
+        else:
+            with pytest.raises(InvalidInputError, match="timedelta; do it in Python"):
+                await call()
+    [read] = await snapshots.get_all()
+    assert read.timestamp == made.timestamp + hour * (backend == "postgresql")
