@@ -53,6 +53,7 @@ def nested(levels: int) -> dict[str, Any]:
 def test_any_object_is_read_back_as_it_was(value: dict[str, Any]) -> None:
     bind = JsonDict().bind_processor(SQLITE)
     read = JsonDict().result_processor(SQLITE, None)
+    assert read is not None
     assert read(bind(value)) == value
     assert read(bind(JsonDict().checked(value))) == value
     assert list(read(bind(value))) == list(value)

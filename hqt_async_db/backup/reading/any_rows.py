@@ -38,7 +38,7 @@ async def any_blocks(
     """
     dialect = session.get_bind().dialect
     statement = query.select([_selected(column, dialect) for column in query.columns])
-    documents = _Documents(query.columns, encoder, dialect)
+    documents = _Documents(query.columns, encoder)
     async with (
         WorkThread("encode") as thread,
         session_pieces(session, statement, None, entities=False, owns_session=True) as pieces,
@@ -73,12 +73,11 @@ class _Documents:
     Args:
         columns: The columns.
         encoder: Writes the rows.
-        dialect: Where they are from.
     """
 
-    def __init__(self, columns: Sequence[Column[Any]], encoder: Encoder, dialect: Dialect) -> None:
+    def __init__(self, columns: Sequence[Column[Any]], encoder: Encoder) -> None:
         self._readers: list[tuple[int, Callable[[Any], Any]]] = [
-            (index, column.type.result_processor(dialect, None))
+            (index, column.type.of_text)
             for index, column in enumerate(columns)
             if isinstance(column.type, JsonDict)
         ]

@@ -69,13 +69,26 @@ class JsonDict(ColumnType[dict[str, Any]]):
         # A JsonObject let nothing unfit in, now or when it was changed.
         return encode(value if isinstance(value, JsonObject) else self._plain(value))
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
-        """Return the function that reads what the driver returned."""
-        return _read
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:  # noqa: ARG002
+        """Return the function that reads what the driver returned; PostgreSQL's read it."""
+        return None if dialect.name == "postgresql" else _read
+
+    @staticmethod
+    def of_text(value: Any) -> Any:
+        """Return the object of a stored JSON text."""
+        return _read(value)
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Tell whether two values are the same JSON, in which 1 is neither true nor 1.0."""
+        return x is y or (x == y and _sorted(x) == _sorted(y))
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Return the type of the other side: a key, a path, or an object."""
         return self.impl_instance.coerce_compared_value(op, value)
+
+
+def _sorted(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _read(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
+from hqt_async_db import FinanceMetricRepository
 from hqt_async_db.errors import InvalidInputError
 from hqt_async_db.models import Base, FinanceMetric, Optimization
 
@@ -110,3 +111,32 @@ async def test_null_is_no_object(db: DatabaseManager) -> None:
         none = select(METRICS.c.id).where(METRICS.c.metrics.is_(None))
         session.add(FinanceMetric(metrics={}))
         assert (await session.scalars(none)).all() == []
+
+
+@pytest.mark.parametrize("is_one_shot", [True, False])
+async def test_an_update_from_1_to_true_is_stored(
+    db: DatabaseManager, *, is_one_shot: bool
+) -> None:
+    metrics = FinanceMetricRepository(db)
+    made = await metrics.create(metrics={"a": [1], "b": 0})
+    for value in ({"a": [True], "b": 0}, {"a": [1.0], "b": 0}, {"a": [1.0], "b": False}):
+        if is_one_shot:
+            await metrics.update(made, metrics=value)
+        else:
+            async with db.session() as session:
+                (await session.get_one(FinanceMetric, made.id)).metrics = value
+        [read] = await metrics.get_all()
+        assert kinds(read.metrics) == kinds(value)
+        made = read
+
+
+async def test_entries_are_read_as_they_were_written(db: DatabaseManager) -> None:
+    written = {"mode": "fast", "version": "10", "flag": "true", "n": 10, "in": {"a": "b"}}
+    metrics = FinanceMetricRepository(db)
+    await metrics.create(metrics=written)
+    for key, value in written.items():
+        [(read,)] = await metrics.rows(FinanceMetric.metrics[key])
+        async with db.session() as session:
+            again = await session.scalar(select(FinanceMetric.metrics[key]))
+        assert (kinds(read), kinds(again)) == (kinds(value), kinds(value))
+        assert read == again == value
