@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from hqt_async_db.errors import InvalidInputError
@@ -13,13 +13,19 @@ from hqt_async_db.repositories.base import BaseRepository
 from hqt_async_db.repositories.queries import given, within
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
+    from sqlalchemy import ColumnElement
+
+    from hqt_async_db.connection.executors.streams import RowStream
     from hqt_async_db.repositories.queries import ReadOptions
 
 PositionT = TypeVar("PositionT", bound=LiveTrade | PaperTrade)
 
 _UNFILLED: Final = (TradeStatus.PENDING, TradeStatus.SUBMITTED)
+# Sums are exact whatever the application has set for its own decimals.
+_EXACT: Final = Context(prec=60)
 _IN_MARKET: Final = (TradeStatus.PARTIALLY_FILLED, TradeStatus.OPEN, TradeStatus.CLOSING)
 
 
@@ -180,32 +186,44 @@ class PositionRepository(BaseRepository[PositionT]):
     ) -> Decimal:
         """Return the profit of positions closed from ``start`` to before ``end``.
 
-        Exact on every backend; one SELECT, constant memory.
+        Without bounds, also of those that have no ``exit_time``. Exact on
+        every backend; one SELECT, constant memory.
         """
-        by_day = await self.daily_profit(account_id, start=start, end=end)
-        return sum(by_day.values(), Decimal(0))
+        profit = Decimal(0)
+        async with self._closed(account_id, within(self.model.exit_time, start, end)) as rows:
+            async for row in rows:
+                profit = _EXACT.add(profit, row.profit)
+        return profit
 
     async def daily_profit(
         self, account_id: str, *, start: datetime | None = None, end: datetime | None = None
     ) -> dict[date, Decimal]:
         """Return the realised profit per day of UTC, in the order of days.
 
-        Exact on every backend; one SELECT, constant memory per day.
+        Positions without ``exit_time`` are of no day, and left out. Exact on
+        every backend; one SELECT, constant memory per day.
         """
         days: defaultdict[date, Decimal] = defaultdict(Decimal)
-        model = self.model
-        stream = self.stream(
-            *within(model.exit_time, start, end),
-            model.profit.is_not(None),
+        closed_at = self.model.exit_time
+        times = [*within(closed_at, start, end), closed_at.is_not(None)]
+        async with self._closed(account_id, times, order_by="exit_time") as rows:
+            async for row in rows:
+                day = row.exit_time.date()
+                days[day] = _EXACT.add(days[day], row.profit)
+        return dict(days)
+
+    def _closed(
+        self, account_id: str, times: Sequence[ColumnElement[bool]], **options: Any
+    ) -> RowStream[Any]:
+        """Stream when positions were closed, and their profits."""
+        return self.stream(
+            *times,
+            self.model.profit.is_not(None),
             columns=("exit_time", "profit"),
             account_id=account_id,
             status=TradeStatus.CLOSED,
-            order_by="exit_time",
+            **options,
         )
-        async with stream as rows:
-            async for row in rows:
-                days[row.exit_time.date()] += row.profit
-        return dict(days)
 
 
 class LiveTradeRepository(PositionRepository[LiveTrade]):

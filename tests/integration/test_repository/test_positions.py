@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,6 +171,23 @@ async def test_realised_profit_is_exact(
     closed = await trades.get_closed("a", start=at(20), end=at(40))
     assert orders(closed) == ["2", "3"]
     assert orders(await trades.get_closed("a", limit=1, order_by="-exit_time")) == ["5"]
+
+
+@BOTH
+async def test_a_position_closed_without_a_time_counts_and_is_of_no_day(
+    bind: Bind, kind: Any
+) -> None:
+    trades = kind(bind)
+    for order, closed_at in ("1", None), ("2", at(0)):
+        await trades.create(
+            account_id="a", client_order_id=order, status="closed", **ORDER,
+            profit="1234567.12345678", exit_time=closed_at,
+        )  # fmt: skip
+    with localcontext() as application:
+        application.prec = 8
+        assert str(await trades.realised_profit("a")) == "2469134.24691356"
+        assert str(await trades.realised_profit("a", start=at(0))) == "1234567.12345678"
+        assert await trades.daily_profit("a") == {date(2024, 1, 1): Decimal("1234567.12345678")}
 
 
 async def test_days_are_those_of_utc(db: DatabaseManager) -> None:
