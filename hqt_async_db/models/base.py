@@ -18,6 +18,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
+from hqt_async_db.models.defaults import check_defaults
 from hqt_async_db.models.states import STATE, StateOnDemand
 from hqt_async_db.models.types import (
     ColumnType,
@@ -116,6 +117,7 @@ def _coerce_on_assignment(
     column_type = _type_of(attribute.property)
     if column_type is None:
         return
+    check_defaults(attribute.property.columns[0], column_type)
     checked = column_type.checked
 
     # These three options spare SQLAlchemy's own wrapper around each call.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class HqtSQLiteCompiler(SQLiteCompiler):
-    """SQLite's compiler, which remembers that a SELECT asked for a lock."""
+    """SQLite's compiler: remembers that a SELECT asked for a lock, and tells time in full."""
 
     locks_for_update = False
 
@@ -40,6 +40,13 @@ class HqtSQLiteCompiler(SQLiteCompiler):
         del select, kw
         self.locks_for_update = True
         return ""
+
+    def visit_now_func(self, fn: Any, **kw: Any) -> str:
+        """Render the time as it is stored, and so compared: SQLite's own text is shorter."""
+        del fn, kw
+        return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+    visit_current_timestamp_func = visit_now_func
 
 
 class SQLiteReadOnly(ConnectionCharacteristic):
