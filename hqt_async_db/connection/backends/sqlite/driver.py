@@ -15,6 +15,7 @@ from hqt_async_db.connection import connects, tasks
 from hqt_async_db.connection.backends.sqlite import worker
 from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnection
 from hqt_async_db.connection.backends.sqlite.files import refuse_unusable
+from hqt_async_db.connection.backends.sqlite.forks import note, refuse_inherited
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 from hqt_async_db.connection.backends.sqlite.versions import report_known_bugs
@@ -78,16 +79,19 @@ class _Opener:
 
     Attributes:
         path: Absolute path of the file, None for a database in memory.
-        lock_timeout_s: How long to wait for the lock of another process.
+        lock_timeout_s: How long to wait for the lock of another process, or
+            what ``timeout`` says, as sqlite3 calls it.
     """
 
     def __init__(self, address: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self.path = path_of(str(address[0]))
-        self.lock_timeout_s = keywords.pop("lock_timeout_s", 5.0)
+        patience_s = keywords.pop("lock_timeout_s", 5.0)
+        # SQLite itself waits in steps, as nothing could cancel it meanwhile.
+        self.lock_timeout_s = float(keywords.pop("timeout", patience_s))
         self._pragmas = tuple(keywords.pop("pragmas", ()))
         self._new_file_pragmas = tuple(keywords.pop("new_file_pragmas", ()))
         self._address = address
-        self._keywords = {"timeout": _BUSY_STEP_S, **keywords, "isolation_level": None}
+        self._keywords = {**keywords, "timeout": _BUSY_STEP_S, "isolation_level": None}
 
     async def open(self) -> ConnectionThread:
         """Return a new connection, settings applied; cancelling loses none."""
@@ -96,6 +100,7 @@ class _Opener:
 
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None:
+            refuse_inherited(self.path)
             refuse_unusable(self.path)
         connection: sqlite3.Connection = sqlite3.connect(*self._address, **self._keywords)
         return connection
@@ -121,6 +126,7 @@ class _Opener:
         except BaseException:
             await thread.close()
             raise
+        note(thread)
         thread.is_query_only = "PRAGMA query_only=1" in self._pragmas
         return thread
 
