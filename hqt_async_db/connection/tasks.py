@@ -19,7 +19,8 @@ _log = logging.getLogger("hqt_async_db")
 # How long what is late may take once it was asked to end.
 GRACE_S: Final = 1.0
 
-# asyncio itself keeps only weak references to running tasks.
+# asyncio itself keeps only weak references to running tasks. Loops in other threads come and
+# go in it, so whoever looks through it looks at a copy, which is made at once.
 _running: dict[asyncio.Future[Any], object] = {}
 
 
@@ -192,12 +193,12 @@ def give_up(task: asyncio.Task[Any]) -> None:
 
 def are_running(owner: object) -> bool:
     """Tell whether a task of ``owner`` has not ended yet."""
-    return any(of is owner for of in _running.values())
+    return any(of is owner for of in list(_running.values()))
 
 
 async def drain(owner: object) -> None:
     """Wait for the work of ``owner``, whatever its result."""
-    while pending := [work for work, of in _running.items() if of is owner]:
+    while pending := [work for work, of in list(_running.items()) if of is owner]:
         await asyncio.wait(pending)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -165,3 +167,32 @@ async def test_what_is_late_is_hastened_once_and_given_up_after_a_grace(
     assert 0.05 <= calls[0] < time.monotonic() - started - 0.04
     work.may_end.set()
     await ended
+
+
+def test_loops_in_several_threads_do_not_disturb_each_other() -> None:
+    owner, is_over = object(), threading.Event()
+
+    async def work() -> None:
+        while not is_over.is_set():
+            works = [tasks.start(asyncio.sleep(0), name="work", owner=owner) for _ in range(50)]
+            await asyncio.wait(works)
+
+    async def look() -> None:
+        others = [tasks.start(asyncio.sleep(5), name="other") for _ in range(500)]
+        for _ in range(2000):
+            tasks.are_running(None)
+            await tasks.drain(object())
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    worker = threading.Thread(target=asyncio.run, args=(work(),))
+    worker.start()
+    try:
+        asyncio.run(look())
+    finally:
+        is_over.set()
+        worker.join()
+        sys.setswitchinterval(interval)
