@@ -154,7 +154,7 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
             try:
                 record = super()._do_get()
             except BaseException:
-                self._places.release()
+                self._release(self._places)
                 raise
         self.holders[record] = usage
         usage.lent_since = time.monotonic()

@@ -215,3 +215,17 @@ async def test_whoever_waits_when_the_manager_is_disposed_is_served(make_db: Mak
     stored = {entry.name for entry in outcomes if isinstance(entry, Entry)}
     async with make_db() as other:
         assert stored <= await names_in(other)
+
+
+async def test_a_place_of_a_connection_that_did_not_come_is_taken_at_once(make_db: MakeDb) -> None:
+    db = make_db(pool_size=1, pool_timeout=5, **_NO_MORE)
+    await create_table(db)  # connects to write; the pool to read has no connection yet
+    first = asyncio.create_task(repository(db).count())
+    await asyncio.sleep(0)
+    second = asyncio.create_task(repository(db).count())
+    await asyncio.sleep(0.002)
+    assert not first.done()
+    first.cancel()
+    began = time.monotonic()
+    assert await second == 0
+    assert time.monotonic() - began < 2
