@@ -64,6 +64,24 @@ async def test_an_interrupt_that_comes_too_early_comes_again(thread: ConnectionT
         await thread.hop(begin_late, thread.connection, timeout_s=0.01)
 
 
+async def test_what_cleans_up_after_a_job_is_not_stopped_for_it(thread: ConnectionThread) -> None:
+    stopped = []
+
+    def stay(job: Job) -> None:
+        time.sleep(0.1)
+        stopped.append(job.stopped)
+
+    def clean_up(job: Job) -> None:
+        time.sleep(0.05)
+        stopped.append(job.stopped)
+
+    staying = asyncio.create_task(thread.hop(stay, timeout_s=0.02))
+    await asyncio.sleep(0)
+    await thread.hop(clean_up)
+    await asyncio.gather(staying, return_exceptions=True)
+    assert stopped == [True, False]
+
+
 async def test_a_job_in_the_queue_is_stopped_before_it_begins(thread: ConnectionThread) -> None:
     began = []
 

@@ -24,6 +24,7 @@ from hqt_async_db import (
 )
 from tests.integration.test_connection.entries import (
     Entry,
+    create_table,
     names_in,
     require_idle,
     require_write_lock_free,
@@ -338,3 +339,50 @@ async def test_dispose_ends_a_write_that_waits_for_another_program(
             assert isinstance(outcome, DatabaseClosedError)
     assert await names_in(ledger) == {"warm"}
     await require_idle(ledger, ledger)
+
+
+async def test_a_task_whose_write_was_withdrawn_may_write_again(
+    make_db: MakeDb, database_url: str
+) -> None:
+    db = make_db()
+    await create_table(db)
+    await create(db, "warm")
+    async with locked_by_another_program(database_url):
+        first = create(db, "first")
+        await asyncio.sleep(0.05)  # it is tried, again and again
+
+        async def try_twice() -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await repository(db).create(name="late")
+            await repository(db).create(name="again")
+
+        late, last = asyncio.create_task(try_twice()), create(db, "last")
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.sleep(0.3)
+        assert not late.done()
+    await asyncio.gather(late, last)
+    assert {"again", "last"} <= set(await names_in(db))
+
+
+async def test_the_timeout_that_sqlite3_knows_leaves_every_wait_cancellable(
+    make_db: MakeDb, database_url: str
+) -> None:
+    db = make_db(connect_args={"timeout": 8}, lock_timeout_s=1)
+    await create_table(db)
+    async with locked_by_another_program(database_url):
+        for use in (lambda: repository(db).create(name="a"), lambda: in_a_session(db, "b")):
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await use()
+            assert time.monotonic() - began < 1
+        with pytest.raises(DatabaseLockedError):
+            await repository(db).create(name="c")
+
+
+async def in_a_session(db: DatabaseManager, name: str) -> None:
+    """Store an entry in a session."""
+    async with db.session() as session:
+        session.add(Entry(name=name))

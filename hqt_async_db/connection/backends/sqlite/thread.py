@@ -152,7 +152,8 @@ class ConnectionThread:
         """Stop a job wherever it is; again until it has ended."""
         if job.done:
             return
-        self._stop_job()
+        job.stopped = True  # this one; another may have been sent after it, to clean up
+        self.connection.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_S, self._interrupt, job)
 
     async def reset(self, streams: Iterable[Call]) -> None:

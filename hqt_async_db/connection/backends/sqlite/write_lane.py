@@ -232,7 +232,6 @@ class WriteLane:
             error = shot.error
             is_unknown = error is None or shot.is_in_doubt
             self._answer(shot, unknown_outcome(error) if is_unknown else error)
-            shot.usage.task = None  # which goes on, and is not inside of this write
         self._batch = None
         if self._lane is not None and self._lane is self._batch_lane:
             tasks.start(self._lane.close(), name="hqt_async_db close SQLite lane")
@@ -269,6 +268,7 @@ class WriteLane:
             return
         shot.answered = True
         shot.error = error
+        shot.usage.task = None  # which is not inside of this write any more
         if shot.future is not None and not shot.future.done():
             shot.future.set_result(None)
         if isinstance(error, NoWayError):
