@@ -346,16 +346,14 @@ class DatabaseManager:
 
         One read per model of ``base``, or of this library, on the read-only
         pool and one connection of the writing pool; the schema must exist.
-        Configuring the mappers keeps the loop busy for some 50 ms, so call
-        it first.
+        To configure mappers keeps the loop busy for 50 ms, so call it first.
         """
         await warming.warm_up(self, base)
 
     async def dispose(self) -> None:
         """Close every connection, wait for what is on its way, and end.
 
-        Sessions that are still open are rolled back. Every later use raises
-        DatabaseClosedError.
+        Open sessions are rolled back. Later uses raise DatabaseClosedError.
         """
         if not self._ownership.end():
             return
@@ -366,8 +364,10 @@ class DatabaseManager:
         await tasks.finish(self._close_all(), name="hqt_async_db dispose")
 
     async def _close_all(self) -> None:
-        await asyncio.gather(*(session.abandon() for session in self._sessions))
+        ended = await asyncio.gather(*map(Session.abandon, self._sessions), return_exceptions=True)
         await self._engines.dispose()
+        for failure in filter(None, ended):
+            raise failure
 
     def open(self, mode: Mode, purpose: str) -> Session:
         """Return a session of a mode; error messages name its purpose."""

@@ -55,7 +55,8 @@ class Savepoint(QuickTransaction):
             try:
                 await self.session.drain()
             finally:
-                await super().__aexit__(type_, value, traceback)
+                leaving = super().__aexit__(type_, value, traceback)
+                await (leaving if value is None else self.session.end(leaving))
 
 
 class Transaction(Savepoint):

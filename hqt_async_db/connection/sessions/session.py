@@ -12,6 +12,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.proxies import QuickConnection, QuickSession
 from hqt_async_db.connection.sessions import reading
+from hqt_async_db.connection.sessions.lost import is_lost
 from hqt_async_db.connection.sessions.occupancy import Occupancy
 from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
 from hqt_async_db.connection.sessions.tracked import TrackedSession
@@ -113,6 +114,7 @@ class Session(QuickSession):
         Raises:
             CommitOutcomeUnknownError: The connection broke during COMMIT, or
                 its answer did not come in ``commit_timeout_s``.
+            ConnectionFailedError: It was lost before, and nothing committed.
             IntegrityViolationError: A deferred constraint refused it.
         """
         with self.within():
@@ -125,6 +127,11 @@ class Session(QuickSession):
                 self._record(Receipt("committed", frozenset()))
 
     async def _commit(self) -> None:
+        if is_lost(self.sync_session.open_connection):
+            self._record(Receipt("rolled_back", frozenset()))
+            await self.end(super().invalidate())
+            msg = "the connection was lost before the commit was sent; nothing was committed"
+            raise ConnectionFailedError(msg, connection_invalidated=True)
         with self._occupancy.uninterrupted():
             try:
                 await commit(
@@ -144,7 +151,7 @@ class Session(QuickSession):
         with self.within():
             if self.in_transaction():
                 self._record(Receipt("rolled_back", frozenset()))
-                await self._end(self._drained(super().rollback()))
+                await self.end(self._drained(super().rollback()))
 
     async def close(self) -> None:
         """Give the connection back; what was not committed is rolled back.
@@ -178,7 +185,7 @@ class Session(QuickSession):
             return
         if self.sync_session.has_written or self.receipt is None:
             self._record(Receipt("rolled_back", frozenset()))
-        await self._end(self._drained(close()))
+        await self.end(self._drained(close()))
 
     def _close_later(self) -> None:
         tasks.start(self.close(), name="hqt_async_db close")
@@ -190,10 +197,10 @@ class Session(QuickSession):
             ConnectionFailedError: It did not come in time.
         """
         if self.unread.are_there:
-            await self._end(self.unread.drain())
+            await self.end(self.unread.drain())
             self._inside()
 
-    async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+    async def end(self, ending: Coroutine[Any, Any, None]) -> None:
         """End the transaction in a task that no cancellation reaches."""
         with self._occupancy.uninterrupted():
             try:

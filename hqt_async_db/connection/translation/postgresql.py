@@ -57,6 +57,8 @@ _BY_CLASS_NAME: Final[dict[str, Verdict]] = {
     "TargetServerAttributeNotMatched": findings.UNREACHABLE,
     "UnsupportedServerFeatureError": findings.BAD_SETTINGS,
 }
+# What asyncpg says where it was told to send something on a connection that has just ended.
+_OF_A_LOST_CONNECTION: Final = ("connection is closed", "cannot switch to state")
 _STALE_PLAN_SOURCE: Final = "RevalidateCachedQuery"
 # "Key (account_id, client_order_id)=(…) already exists.", in any language.
 _KEY_COLUMNS: Final = re.compile(r"\(([^()=]+)\)=\(")
@@ -85,6 +87,8 @@ def _without_state(error: BaseException) -> Verdict:
     for name, verdict in _BY_CLASS_NAME.items():
         if name in names:
             return verdict
+    if any(words in str(error) for words in _OF_A_LOST_CONNECTION):
+        return findings.LOST
     if "OperationalError" not in names:
         return findings.STATEMENT
     # libpq passes no SQLSTATE on for a failed connect; that it had to send a

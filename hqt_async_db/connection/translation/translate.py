@@ -204,10 +204,11 @@ def _reported(context: ExceptionContext, *, demotion_is_disconnect: bool) -> Bas
         return None
     verdict = found.verdict
     demoted = demotion_is_disconnect and context.dialect.name in _SERVERS
-    if context.connection is not None and (
+    connection = context.connection
+    if (connection is not None and not connection.closed and not connection.invalidated) and (
         verdict.lost
         or (demoted and verdict is findings.READ_ONLY)
-        or (verdict is findings.STATEMENT and _is_closed(context.connection))
+        or (verdict is findings.STATEMENT and _is_closed(connection))
     ):
         context.is_disconnect = True
     ours = _error(
@@ -223,8 +224,6 @@ def _reported(context: ExceptionContext, *, demotion_is_disconnect: bool) -> Bas
 
 def _is_closed(connection: Connection) -> bool:
     """Tell whether asyncpg has lost its connection, which it calls a misuse in a stream."""
-    if connection.closed or connection.invalidated:
-        return False
     is_closed = getattr(connection.connection.driver_connection, "is_closed", None)
     return is_closed is not None and bool(is_closed())
 

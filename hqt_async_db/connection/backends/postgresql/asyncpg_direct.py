@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.backends.direct import Cursor, Parameters, Rows, Write
     from hqt_async_db.connection.lending import Lent
+
+# How long the end of a stream may take, on which nothing depends.
+_END_S: Final = 3.0
 
 
 class _Rows:
@@ -85,14 +89,16 @@ class AsyncpgDirect(PostgreSQLDirect):
         self._require_read_only(sql)
         async with self._lent(Role.READ, "one-shot stream") as lent:
             driver = lent.driver
+            unusable = asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
             transaction = driver.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
             try:
                 yield _Rows(await driver.cursor(sql, *parameters), driver)
             finally:
                 try:
-                    await transaction.rollback()
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                    ending = transaction.rollback()
+                    await tasks.finish(ending, name="hqt_async_db end stream", timeout_s=_END_S)
+                except (*unusable, TimeoutError):
                     # It was lost, or another task reads from it; nothing was written.
                     lent.spend()
 

@@ -1,0 +1,28 @@
+"""Whether a session's connection is known to be lost, before anything is sent on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hqt_async_db.connection.backends.mysql.connection import is_open
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def is_lost(connection: Connection | None) -> bool:
+    """Tell whether the driver has seen the end of a transaction's connection; sends nothing.
+
+    psycopg sees it only when it next reads. Where each statement stands alone
+    there is no transaction to lose.
+    """
+    if connection is None or connection.closed or connection.invalidated:
+        return False
+    pooled: Any = connection.connection.dbapi_connection
+    if connection.dialect.detect_autocommit_setting(pooled):
+        return False
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name in {"mysql", "mariadb"}:
+        return not is_open(driver)
+    is_closed = getattr(driver, "is_closed", None)  # asyncpg's
+    return is_closed is not None and bool(is_closed())
