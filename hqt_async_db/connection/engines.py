@@ -75,7 +75,8 @@ class Engines:
 
         Connections of another event loop, which has ended, can only be let
         go (``close=False``). Readers go first: the last connection of a SQLite file moves what was
-        committed from the log into the file, which only a writer may do.
+        committed from the log into the file, which only a writer may do; where none was left
+        but readers, one is opened for it.
         """
         if close:
             await self.backend.end()
@@ -86,6 +87,8 @@ class Engines:
                 engine = self.by_role[role]
                 event.listen(engine.sync_engine, "do_connect", _refuse)
                 await engine.dispose(close=close)
+        if close:
+            await self.backend.settle()
 
     def _derive(self, mode: Mode) -> AsyncEngine:
         """Return an engine with the mode's options; it shares the pool."""

@@ -107,6 +107,9 @@ class Backend(Protocol):
     async def end(self) -> None:
         """Stop what runs beside the sessions, for good."""
 
+    async def settle(self) -> None:
+        """Complete the files, once every connection that was idle is closed."""
+
 
 def common_arguments(options: Options, role: Role) -> dict[str, Any]:
     """Return the engine arguments that are the same for all backends."""

@@ -21,6 +21,7 @@ from hqt_async_db import (
     UserRepository,
     migrations,
 )
+from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.copying import copy_database
 from tests.integration.test_backup.generated import exactly, read
 from tests.integration.test_repository.samples import (
@@ -33,6 +34,7 @@ from tests.integration.test_repository.samples import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from hqt_async_db.backup.progress import Progress
     from tests.fixtures.backends import FindDatabases
@@ -60,6 +62,33 @@ async def fill(db: DatabaseManager, trades: int = TRADES) -> None:
 
 async def total_rows(db: DatabaseManager) -> int:
     return sum(map(len, (await read(db)).values()))
+
+
+@pytest.mark.backends("sqlite-file")
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+@pytest.mark.parametrize("is_import", [False, True], ids=["copy", "import"])
+async def test_the_rows_are_in_the_file_itself_once_it_is_closed(
+    db: DatabaseManager, tmp_path: Path, driver: str, *, is_import: bool
+) -> None:
+    await fill(db)
+    url = f"{driver}:///{tmp_path}/c.db"
+    if is_import:
+        await DatabaseBackup(db).export_all_tables(tmp_path / "export", "csv")
+        async with DatabaseManager(url) as target:
+            await target.create_all()
+            await require_empty(target)  # by a reader, which then closes last
+            await DatabaseBackup(target).import_all_tables(tmp_path / "export")
+    else:
+        await copy_database(db, url)
+    names = await asyncio.to_thread(lambda: {path.name for path in tmp_path.glob("c.db*")})
+    assert names == {"c.db"}
+    async with DatabaseManager(url) as target:
+        assert exactly(await read(target)) == exactly(await read(db))
+
+
+async def require_empty(db: DatabaseManager) -> None:
+    async with db.session(snapshot=True) as session:
+        assert await UserRepository(session).count() == 0
 
 
 @pytest.mark.parametrize("is_source", [True, False], ids=["from", "into"])

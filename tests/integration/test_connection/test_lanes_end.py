@@ -185,6 +185,42 @@ def test_after_the_last_connection_no_log_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file.db"]
 
 
+@pytest.mark.parametrize("loops", [1, 2])
+def test_nor_where_only_readers_are_left(tmp_path: Path, loops: int) -> None:
+    db = DatabaseManager(f"sqlite:///{tmp_path / 'file.db'}")
+
+    async def use() -> None:
+        await use_and_keep_readers(db)
+        if loops == 1:
+            await db.dispose()
+
+    asyncio.run(use())
+    if loops == 2:
+        asyncio.run(db.dispose())
+    assert [path.name for path in tmp_path.iterdir()] == ["file.db"]
+    with closing(sqlite3.connect(tmp_path / "file.db")) as connection:
+        assert connection.execute("SELECT name FROM entries").fetchall() == [("a",)]
+
+
+async def test_a_file_that_is_gone_is_not_made_again_for_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    async with DatabaseManager(f"sqlite:///{path}") as db:
+        await use_and_keep_readers(db)
+        await asyncio.to_thread(path.unlink)
+    assert not await asyncio.to_thread(path.exists)
+
+
+async def use_and_keep_readers(db: DatabaseManager) -> None:
+    """Commit, and close the connection that wrote before those that read."""
+    await create_table(db)
+    await db.ping()
+    async with db.session() as session:
+        session.add(Entry(name="a"))
+        await session.commit()
+        await session.connection()
+        await session.invalidate()
+
+
 @pytest.mark.parametrize("has_commit", [True, False], ids=["COMMIT", "commits itself"])
 def test_a_loop_that_ends_in_mid_commit_leaves_nobody_waiting(
     tmp_path: Path, *, has_commit: bool

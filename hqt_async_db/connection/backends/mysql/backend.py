@@ -125,6 +125,9 @@ class MySQL:
     async def end(self) -> None:
         """Do nothing: nothing runs beside the sessions."""
 
+    async def settle(self) -> None:
+        """Do nothing: the server keeps its files by itself."""
+
     def _init_command(self, role: Role) -> str:
         """Return the one statement that prepares a new connection."""
         seconds = max(1, math.ceil(self._options.lock_timeout_s))

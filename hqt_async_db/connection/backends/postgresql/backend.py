@@ -120,6 +120,9 @@ class PostgreSQL:
     async def end(self) -> None:
         """Do nothing: nothing runs beside the sessions."""
 
+    async def settle(self) -> None:
+        """Do nothing: the server keeps its files by itself."""
+
     def _settings(self, role: Role) -> dict[str, str]:
         read_only = "on" if role is Role.READ else "off"
         return self._limits() | {

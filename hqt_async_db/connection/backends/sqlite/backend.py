@@ -137,6 +137,10 @@ class SQLite:
         """Stop keeping the log short."""
         await self._log.end()
 
+    async def settle(self) -> None:
+        """Leave no log beside the file, unless others have it open."""
+        await self._log.leave_none()
+
     def _oldest_use(self) -> Usage | None:
         """Return who has held a connection of the reading pool for the longest time."""
         pool = self._engines[Role.READ].pool

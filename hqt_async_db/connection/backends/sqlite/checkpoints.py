@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
@@ -106,6 +108,20 @@ class LogKeeper:
             task.cancel()
             await tasks.drain(self)
 
+    async def leave_none(self) -> None:
+        """Move what is left of the log into the file, if a reader closed last, which cannot.
+
+        Costs a look, and one connection where there is a log; that of others
+        who have the file open stays.
+        """
+        if self._open is None or self.path is None:
+            return
+        if not await asyncio.to_thread(_are_there, self.path):
+            return
+        # What was committed is safe in the log; the next one who opens the file reads it.
+        with contextlib.suppress(HqtDbError, sqlite3.Error, OSError):
+            await (await self._open()).close()
+
     async def _keep_short(self, log_bytes: int) -> None:
         current_usage.set(Usage("checkpoint of the write-ahead log"))
         try:
@@ -167,3 +183,8 @@ class LogKeeper:
                 "transaction open, or a writing session that keeps a stream open"
             )
         return f"a reader needs what is in it; the oldest is {use}"
+
+
+def _are_there(log: str) -> bool:
+    """Tell whether there is a log, and its file: a connection would make a new one."""
+    return Path(log).exists() and Path(log.removesuffix("-wal")).exists()
