@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, text, update
 
-from hqt_async_db import HqtDbError, InvalidInputError, ReadOnlyViolationError, TransientError
+from hqt_async_db import (
+    DatabaseManager,
+    HqtDbError,
+    InvalidInputError,
+    ReadOnlyViolationError,
+    TransientError,
+)
 from tests.integration.test_connection.entries import (
     Counter,
     Entry,
@@ -20,7 +26,7 @@ from tests.integration.test_connection.entries import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hqt_async_db import DatabaseManager, Session
+    from hqt_async_db import Session
 
     Increment = Callable[[DatabaseManager], Awaitable[None]]
 
@@ -165,6 +171,28 @@ async def test_a_snapshot_sees_one_state(ledger: DatabaseManager) -> None:
     finally:
         stop.set()
         await asyncio.gather(*transfers)
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_snapshot_of_the_stock_driver_sees_one_state(
+    ledger: DatabaseManager, database_url: str
+) -> None:
+    await insert(ledger, "row")
+    url = database_url.replace("sqlite:", "sqlite+aiosqlite:")
+    async with DatabaseManager(url, pool_size=1, max_overflow=0) as stock:
+        for number in range(1, 4):
+            async with stock.session(snapshot=True) as session:
+                before = await amount_in(session, "row")
+                async with ledger.session() as other:
+                    await other.execute(update(Entry).values(amount=number))
+                assert await amount_in(session, "row") == before == number - 1
+            async with stock.session(read_only=True) as session:  # on the same connection
+                before = await amount_in(session, "row")
+                async with ledger.session() as other:
+                    await other.execute(update(Entry).values(amount=number + 10))
+                assert (before, await amount_in(session, "row")) == (number, number + 10)
+                async with ledger.session() as other:
+                    await other.execute(update(Entry).values(amount=number))
 
 
 READING = pytest.mark.parametrize("options", [{"read_only": True}, {"snapshot": True}])

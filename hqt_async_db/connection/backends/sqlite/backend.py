@@ -23,7 +23,7 @@ from hqt_async_db.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from hqt_async_db.connection.backends.direct import Direct
@@ -83,8 +83,7 @@ class SQLite:
     def execution_options(self, mode: Mode) -> dict[str, Any]:
         """Return the execution options that make a connection keep the mode."""
         if self._stock:
-            is_autocommit = mode in {Mode.READ_ONLY, Mode.MAINTENANCE}
-            return {"isolation_level": "AUTOCOMMIT"} if is_autocommit else {}
+            return _stock_options(mode)
         if self._target.is_memory and mode.is_read_only:
             return {"isolation_level": mode.isolation_level, "sqlite_readonly": True}
         return mode_options(mode)
@@ -104,6 +103,9 @@ class SQLite:
             for pragma in (*(new_file_pragmas if is_new else ()), *pragmas):
                 cursor.execute(pragma)
             cursor.close()
+
+        if role is Role.READ:
+            event.listen(engine.sync_engine, "begin", _begin_snapshot)
 
     def direct(
         self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
@@ -178,3 +180,16 @@ class SQLite:
             f"PRAGMA journal_size_limit={self._log.limit_bytes}",
             *shared,
         )
+
+
+def _stock_options(mode: Mode) -> dict[str, Any]:
+    """Return the execution options of a mode that the stock dialect knows."""
+    if mode in {Mode.READ_ONLY, Mode.MAINTENANCE}:
+        return {"isolation_level": "AUTOCOMMIT"}
+    return {"isolation_level": "SERIALIZABLE"} if mode is Mode.SNAPSHOT else {}
+
+
+def _begin_snapshot(connection: Connection) -> None:
+    """Begin for the stock driver, which does so before writes only; costs a hop."""
+    if connection.get_execution_options().get("isolation_level") == "SERIALIZABLE":
+        connection.exec_driver_sql("BEGIN").close()
