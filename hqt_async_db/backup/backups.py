@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.archives.contents import Layout
     from hqt_async_db.backup.export import AnyPath
     from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.connection.sessions.session import Session
 
 BackupFormat = Literal["native", "archive"]
 
@@ -115,6 +116,18 @@ async def backup_database(
     return path
 
 
+async def backup_memory(db: DatabaseManager, directory: Path, session: Session) -> Path:
+    """Back up a SQLite database in memory by a session that has its one connection.
+
+    The session must not have written to it yet, except to temporary tables.
+    Raises what :func:`backup_database` does.
+    """
+    at = datetime.now(UTC)
+    async with _reserved(directory, names.SQLITE, at) as path:
+        await _sqlite(db, path, at, session)
+    return path
+
+
 def _extension(db: DatabaseManager, form: str | None) -> str:
     native = _EXTENSIONS.get(db.dialect_name)
     if form not in (None, "native", "archive"):
@@ -164,9 +177,11 @@ async def _archive(
             await write_archive(view, file, describe=describe, progress=progress)
 
 
-async def _sqlite(db: DatabaseManager, path: Path, at: datetime) -> None:
+async def _sqlite(
+    db: DatabaseManager, path: Path, at: datetime, session: Session | None = None
+) -> None:
     async with _partial(path) as partial:
-        copy = await copy_database_file(db, partial)
+        copy = await copy_database_file(db, partial, session)
         _refuse_unstamped(db, copy.contents.revision, [one.table for one in copy.contents.tables])
         manifest = Manifest(
             kind=names.SQLITE_KIND,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hqt_async_db import migrations
 from hqt_async_db.backup.archives.archive_reader import open_archive
 from hqt_async_db.backup.archives.contents import layout_of
-from hqt_async_db.backup.backups import backup_database
+from hqt_async_db.backup.backups import backup_database, backup_memory
 from hqt_async_db.backup.files import path_of
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading.load import TableSource, load
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.backup.restoring import Restored
     from hqt_async_db.connection.manager import DatabaseManager
+    from hqt_async_db.connection.sessions.session import Session
 
 _PAGES: Final = 2000
 _BUSY_S: Final = 0.02
@@ -161,28 +162,37 @@ async def _make_ready(db: DatabaseManager) -> None:
         raise SchemaMismatchError(msg)
 
 
-async def _back_up(db: DatabaseManager, path: Path) -> Path | None:
-    """Back up what is about to be replaced, beside the backup; None if it is empty.
+async def _is_worth_a_backup(session: Session) -> bool:
+    """Tell whether a database holds what a restore replaces.
 
     Raises:
         SchemaMismatchError: It is a file of another application.
     """
-    # A reader would find no file where none is to be replaced.
-    async with db.session(snapshot=db.dialect_name != "sqlite") as session:
-        view = Snapshot(session)
-        layout = await layout_of(view)
-        is_empty = not any([await view.count(table) for table in layout.tables])
+    view = Snapshot(session)
+    layout = await layout_of(view)
+    is_empty = not any([await view.count(table) for table in layout.tables])
     # Of a file nothing stays, of a server's database all but the models' rows.
-    is_replaced_whole = db.dialect_name == "sqlite"
+    is_replaced_whole = session.get_bind().dialect.name == "sqlite"
     if is_replaced_whole and layout.others and layout.revision is None and not layout.tables:
         names = ", ".join(layout.others)[:200]
         msg = f"it has tables of something else ({names}); is it the right file"
         raise SchemaMismatchError(msg)
-    if is_empty and not (is_replaced_whole and layout.others):
-        return None
+    return not is_empty or (is_replaced_whole and bool(layout.others))
+
+
+async def _back_up(db: DatabaseManager, path: Path, *, snapshot: bool = True) -> Path | None:
+    """Back up what is about to be replaced, beside the backup; None if it is empty."""
+    async with db.session(snapshot=snapshot) as session:
+        is_worth_it = await _is_worth_a_backup(session)
     # On PostgreSQL an archive needs no tool, and so nothing that may be missing now.
     form: BackupFormat = "native" if db.dialect_name == "sqlite" else "archive"
-    return await backup_database(db, path.parent, format=form)
+    return await backup_database(db, path.parent, format=form) if is_worth_it else None
+
+
+async def _back_up_memory(db: DatabaseManager, path: Path, session: Session) -> Path | None:
+    """Do the same for a database in memory, by the session that has its one connection."""
+    is_worth_it = await _is_worth_a_backup(session)
+    return await backup_memory(db, path.parent, session) if is_worth_it else None
 
 
 async def _back_up_file(db: DatabaseManager, path: Path, live: str) -> Path | None:
@@ -192,7 +202,8 @@ async def _back_up_file(db: DatabaseManager, path: Path, live: str) -> Path | No
         BackupError: It cannot be read as a whole; says what to do.
     """
     try:
-        return await _back_up(db, path)
+        # A reader would find no file where none is to be replaced.
+        return await _back_up(db, path, snapshot=False)
     except (NotADatabaseError, BackupVerificationError, SchemaMismatchError) as error:
         msg = (
             f"the database that is to be replaced cannot be backed up first: {error}. The backup "
@@ -219,19 +230,19 @@ async def _load(
     sources: Sequence[TableSource],
     progress: ProgressCallback | None,
 ) -> RestoredBackup:
-    """Replace all rows in one transaction; those that are there are backed up first."""
+    """Replace all rows in one transaction; those that are there are backed up in it first."""
     safety: Path | None = None
+    is_in_memory = db.dialect_name == "sqlite" and sqlite_files.file_of(db) is None
 
-    async def keep() -> None:
+    async def keep(session: Session) -> None:
         nonlocal safety
-        safety = await _back_up(db, path)
+        if is_in_memory:
+            safety = await _back_up_memory(db, path, session)
+        else:
+            safety = await _back_up(db, path)
 
-    is_sqlite = db.dialect_name == "sqlite"
-    if is_sqlite:  # one connection to memory cannot read beside itself
-        await keep()
     with _told_of(lambda: safety):
-        when_locked = None if is_sqlite else keep
-        rows = await load(db, sources, mode="restore", progress=progress, when_locked=when_locked)
+        rows = await load(db, sources, mode="restore", progress=progress, when_locked=keep)
     return RestoredBackup(path, safety, rows)
 
 

@@ -62,7 +62,7 @@ async def load(  # noqa: PLR0913 - options by keyword
     *,
     mode: Mode = "append",
     progress: ProgressCallback | None = None,
-    when_locked: Callable[[], Awaitable[None]] | None = None,
+    when_locked: Callable[[Session], Awaitable[None]] | None = None,
     before_commit: Callable[[Session], Awaitable[None]] | None = None,
 ) -> dict[str, int]:
     """Write the rows of several tables in one transaction; return their numbers.
@@ -80,8 +80,9 @@ async def load(  # noqa: PLR0913 - options by keyword
         sources: The rows, each table once, in any order.
         mode: What becomes of the rows that are there.
         progress: Told of the rows that were read.
-        when_locked: Called by ``restore`` on a server once nobody else can
-            write any more, before anything is deleted.
+        when_locked: Called by ``restore`` once nobody else can write any
+            more, before anything is deleted; a database in memory can be
+            read through the session only.
         before_commit: Looks at the outcome in the transaction; what it
             raises undoes everything.
 
@@ -158,7 +159,7 @@ class _Loader:
         stages: list[Stage],
         mode: Mode,
         progress: ProgressCallback | None,
-        when_locked: Callable[[], Awaitable[None]] | None,
+        when_locked: Callable[[Session], Awaitable[None]] | None,
     ) -> None:
         self._session = session
         self._staging = staging
@@ -195,7 +196,7 @@ class _Loader:
         if self._mode == "restore":
             await locking.keep_writers_out(self._session)
             if self._when_locked is not None:
-                await self._when_locked()
+                await self._when_locked(self._session)
             await merging.empty(self._session)
 
     async def _copy(self, source: TableSource, staging: PostgreSQLStaging) -> None:

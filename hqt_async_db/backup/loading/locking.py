@@ -1,12 +1,13 @@
-"""Every table of the models kept for one transaction, on servers that have several writers."""
+"""Every table of the models kept for one transaction, wherever there are several writers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, literal, select, text
+from sqlalchemy import delete, false, func, literal, select, text
 
 from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.connection.backends.sqlite.driver import path_of
 
 if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
@@ -17,7 +18,8 @@ async def keep_writers_out(session: Session) -> None:
 
     Costs one statement on PostgreSQL, and on MySQL one for each table, which
     locks its rows and, where the transaction is SERIALIZABLE, the gaps beside
-    them. On SQLite the first write does it.
+    them. On a SQLite file it is a write of nothing; a database in memory has
+    one connection, which the session has.
 
     Raises:
         DatabaseLockedError: A writer did not end within ``lock_timeout_s``.
@@ -33,3 +35,5 @@ async def keep_writers_out(session: Session) -> None:
             rows = select(literal(1)).select_from(table).with_for_update()
             locked = rows.with_hint(table, "FORCE INDEX (PRIMARY)").subquery()
             await session.execute(select(func.count()).select_from(locked))
+    elif path_of(str(session.get_bind().engine.url.database or "")) is not None:
+        await session.execute(delete(all_tables()[0]).where(false()))

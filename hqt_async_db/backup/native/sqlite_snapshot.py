@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import sqlite3
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.backup.native.sqlite_files import Contents
     from hqt_async_db.connection.manager import DatabaseManager
+    from hqt_async_db.connection.sessions.session import Session
 
 # Copied at a stretch; after each stretch a cancelled backup ends.
 _PAGES: Final = 2000
@@ -52,7 +53,9 @@ class Copy:
     sha256: str
 
 
-async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
+async def copy_database_file(
+    db: DatabaseManager, partial: Path, session: Session | None = None
+) -> Copy:
     """Copy the whole database into a new file, synced to the disk.
 
     A read transaction keeps the snapshot from the first page to the last, so
@@ -63,6 +66,8 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
     Args:
         db: A SQLite database, in a file or in memory.
         partial: The new file, mode 0600; the caller removes it.
+        session: What has the one connection to a database in memory, None
+            where nothing of this task has it.
 
     Raises:
         BackupVerificationError: The database is damaged or has rows without
@@ -74,7 +79,8 @@ async def copy_database_file(db: DatabaseManager, partial: Path) -> Copy:
     path, newest = sqlite_files.file_of(db), head_of(await load_scripts())
     async with _started_threads() as threads:
         if path is None:
-            await _copy_memory(db, partial)
+            async with nullcontext(session) if session else db.session() as lent:
+                await _copy_memory(lent, partial)
             return await _finished(threads, partial, None, newest)
         copying = _copy_and_finish(threads, path, partial, newest)
         checking = _run(threads[1], sqlite_files.check_live, path)
@@ -186,10 +192,10 @@ def make_self_contained(target: sqlite3.Connection) -> None:
     target.execute("PRAGMA journal_mode=DELETE").close()
 
 
-async def _copy_memory(db: DatabaseManager, partial: Path) -> None:
+async def _copy_memory(session: Session, partial: Path) -> None:
     """Copy on the thread of the one connection, in turn with the sessions."""
     stop = Stop()
-    async with WorkThread("backup") as thread, db.session() as session:
+    async with WorkThread("backup") as thread:
         pooled = await (await session.connection()).get_raw_connection()
         await thread.run(create, partial)
         target = await thread.run(_open_target, partial)

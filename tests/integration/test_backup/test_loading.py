@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from tests.integration.test_backup.loads import (
     user,
 )
 from tests.integration.test_repository.samples import add_strategy, add_user, user_row
+
+if TYPE_CHECKING:
+    from hqt_async_db import Session
 
 
 async def test_rows_are_appended_in_the_order_of_their_references(db: DatabaseManager) -> None:
@@ -186,13 +189,13 @@ async def test_no_rows_are_no_columns(db: DatabaseManager) -> None:
     assert await UserRepository(db).count() == 0
 
 
-@pytest.mark.backends("postgresql", "mariadb")
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
 async def test_nobody_writes_into_a_restore(db: DatabaseManager) -> None:
     """What is acknowledged during a restore is there afterwards, and nothing else of before."""
     await load_rows(db, users=[user(1), user(2)])
     tried: list[asyncio.Task[Any]] = []
 
-    async def try_to_write() -> None:
+    async def try_to_write(_: Session) -> None:
         users = UserRepository(db)
         assert len(await users.get_all()) == 2  # readers go on
         tried.append(asyncio.create_task(users.create(**user_row("meanwhile"))))

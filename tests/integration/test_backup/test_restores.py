@@ -137,6 +137,42 @@ async def test_what_is_written_meanwhile_is_in_the_safety_backup_or_in_the_datab
     assert set(written) <= before | set(await usernames(db))
 
 
+@pytest.mark.parametrize(
+    "what", ["aiosqlite:///{}/x.db", "aiosqlite:///:memory:", "hqt:///:memory:"]
+)
+async def test_nor_is_any_write_lost_where_rows_are_replaced(tmp_path: Path, what: str) -> None:
+    async with DatabaseManager(f"sqlite+{what.format(tmp_path)}", pool_size=2) as db:
+        await db.create_all()
+        path = (await two_states(db, tmp_path, "archive"))[1]
+        restoring = asyncio.create_task(DatabaseBackup(db).restore_database(path, confirm=True))
+        written: list[str] = []
+        while not restoring.done():
+            user = await UserRepository(db).create(**user_row(f"w{len(written)}"))
+            written.append(user.username)
+        restored = await restoring
+        with closing(connect(str(restored.safety_backup))) as safety:
+            before = {str(name) for (name,) in await run(safety, "SELECT username FROM users")}
+        assert {"keeper", "w0"} <= before
+        assert set(written) <= before | set(await usernames(db))
+
+
+@pytest.mark.parametrize("where", ["/x.db", ":memory:"])
+async def test_the_stock_driver_needs_one_connection_for_a_restore(
+    tmp_path: Path, where: str
+) -> None:
+    name = where if where == ":memory:" else f"{tmp_path}{where}"
+    async with DatabaseManager(
+        f"sqlite+aiosqlite:///{name}", pool_size=1, max_overflow=0, pool_timeout=1
+    ) as db:
+        await db.create_all()
+        small, _ = await two_states(db, tmp_path, "archive")
+        restored = await DatabaseBackup(db).restore_database(small, confirm=True)
+        assert await usernames(db) == ["keeper"]
+        assert restored.safety_backup is not None
+        await DatabaseBackup(db).restore_database(restored.safety_backup, confirm=True)
+        assert len(await usernames(db)) == 2001
+
+
 @pytest.mark.backends("sqlite-file")
 async def test_another_process_that_writes_is_waited_for_and_named(
     db: DatabaseManager, database_url: str, tmp_path: Path
