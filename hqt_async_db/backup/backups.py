@@ -119,7 +119,7 @@ async def backup_database(
 async def backup_memory(db: DatabaseManager, directory: Path, session: Session) -> Path:
     """Back up a SQLite database in memory by a session that has its one connection.
 
-    The session must not have written to it yet, except to temporary tables.
+    The session must not have written to it yet.
     Raises what :func:`backup_database` does.
     """
     at = datetime.now(UTC)

@@ -170,14 +170,20 @@ class _Loader:
 
     async def move(self, sources: Sequence[TableSource]) -> None:
         """Set all rows aside, then move them."""
+        is_alone = locking.is_alone(self._session)
+        if is_alone:  # a cancelled statement may cost the connection, and the database with it
+            await self._keep_writers_out()
         for source in sources:
             await self._set_aside(source, self._progress)
+        if not is_alone:
+            await self._keep_writers_out()
         await self._make_room()
         move = {"replace": merging.replace, "upsert": merging.upsert}
         await move.get(self._mode, merging.append)(self._session, self._stages)
 
     async def copy(self, sources: Sequence[TableSource], staging: PostgreSQLStaging) -> None:
         """Put the rows where they belong at once."""
+        await self._keep_writers_out()
         await self._make_room()
         for source in sources:
             savepoint = merging.Savepoint(self._session)
@@ -192,11 +198,14 @@ class _Loader:
                     raise
                 raise fault from error
 
-    async def _make_room(self) -> None:
+    async def _keep_writers_out(self) -> None:
         if self._mode == "restore":
             await locking.keep_writers_out(self._session)
             if self._when_locked is not None:
                 await self._when_locked(self._session)
+
+    async def _make_room(self) -> None:
+        if self._mode == "restore":
             await merging.empty(self._session)
 
     async def _copy(self, source: TableSource, staging: PostgreSQLStaging) -> None:

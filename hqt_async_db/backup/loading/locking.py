@@ -18,8 +18,7 @@ async def keep_writers_out(session: Session) -> None:
 
     Costs one statement on PostgreSQL, and on MySQL one for each table, which
     locks its rows and, where the transaction is SERIALIZABLE, the gaps beside
-    them. On a SQLite file it is a write of nothing; a database in memory has
-    one connection, which the session has.
+    them. On a SQLite file it is a write of nothing, in memory nothing at all.
 
     Raises:
         DatabaseLockedError: A writer did not end within ``lock_timeout_s``.
@@ -35,5 +34,11 @@ async def keep_writers_out(session: Session) -> None:
             rows = select(literal(1)).select_from(table).with_for_update()
             locked = rows.with_hint(table, "FORCE INDEX (PRIMARY)").subquery()
             await session.execute(select(func.count()).select_from(locked))
-    elif path_of(str(session.get_bind().engine.url.database or "")) is not None:
+    elif not is_alone(session):
         await session.execute(delete(all_tables()[0]).where(false()))
+
+
+def is_alone(session: Session) -> bool:
+    """Tell whether its connection is the only one to the database, which is in memory."""
+    engine = session.get_bind().engine
+    return engine.dialect.name == "sqlite" and path_of(str(engine.url.database or "")) is None

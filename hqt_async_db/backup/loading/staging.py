@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, tex
 from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.loading.binding import Binder, has_default
+from hqt_async_db.backup.loading.locking import is_alone
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
@@ -178,6 +179,17 @@ class PlainStaging:
             await self._session.execute(text("SET sql_mode = @hqt_mode"))
 
     async def discard(self, stages: Sequence[Stage]) -> None:
-        """Close the connection, and with it everything that was temporary."""
-        if stages:
+        """Close the connection, and with it everything that was temporary.
+
+        A database in memory would end with it: there each table is dropped.
+        """
+        if not stages:
+            return
+        if not is_alone(self._session):
             await self._session.invalidate()
+            return
+        await self._session.rollback()
+        quote = self._session.get_bind().dialect.identifier_preparer
+        for stage in stages:
+            name = quote.format_table(stage.table)
+            await self._session.execute(text(f"DROP TABLE IF EXISTS temp.{name}"))
