@@ -101,7 +101,7 @@ async def load(  # noqa: PLR0913 - options by keyword
             await loader.copy(ordered, staging)
         else:
             await loader.move(ordered)
-        await _advance_sequences(session, [source.table for source in ordered])
+        await _advance_sequences(session, stages)
         if before_commit is not None:
             await before_commit(session)
     return {stage.target.name: stage.rows for stage in stages}
@@ -243,18 +243,19 @@ class _Loader:
         report.end()
 
 
-async def _advance_sequences(session: Session, tables: Sequence[Table]) -> None:
+async def _advance_sequences(session: Session, stages: Sequence[Stage]) -> None:
     """Have PostgreSQL give out numbers beyond those that were given to it.
 
     The other backends look at the largest one by themselves. A sequence never
-    goes back: a rollback would not undo that.
+    goes back: a rollback would not undo that. One that is right is left alone,
+    for others may take a number between the look and the change.
     """
     dialect = session.get_bind().dialect
     if dialect.name != "postgresql":
         return
-    for table in tables:
-        key = table.autoincrement_column
-        if key is None:
+    for stage in stages:
+        table, key = stage.target, stage.target.autoincrement_column
+        if key is None or key not in frozenset(stage.given):
             continue
         quote = dialect.identifier_preparer
         statement = text(
@@ -262,7 +263,7 @@ async def _advance_sequences(session: Session, tables: Sequence[Table]) -> None:
             "CAST(pg_get_serial_sequence(:table, :column) AS regclass) AS sequence, "
             f"(SELECT max({quote.format_column(key)}) FROM {quote.format_table(table)}) AS largest"
             ") AS known WHERE sequence IS NOT NULL "
-            "AND largest >= COALESCE(pg_sequence_last_value(sequence), 1)"
+            "AND largest > COALESCE(pg_sequence_last_value(sequence), 0)"
         )
         names = {"table": quote.format_table(table), "column": key.name}
         await session.execute(statement, names)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from hqt_async_db import DatabaseManager, ImportDataError, StrategyRepository, UserRepository
 from hqt_async_db.backup.loading.load import Mode, load
@@ -40,6 +41,32 @@ async def test_the_next_row_gets_a_free_number(db: DatabaseManager, mode: Mode) 
     await add_user(db)
     await load_rows(db, mode, users=[user(number) for number in (5, 700)])
     assert (await add_user(db, "next")).id > 700
+
+
+@pytest.mark.backends("postgresql")
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_a_sequence_that_is_right_is_left_alone(db: DatabaseManager, mode: Mode) -> None:
+    """To set it would undo what others took meanwhile, and also the numbers logged in advance."""
+    await add_user(db)
+    rows = [user((await add_user(db, "last")).id)]
+    if mode == "append":  # the database numbers it
+        rows = [user_row("new")]
+    await load_rows(db, mode, users=rows)
+    async with db.session() as session:
+        logged = await session.scalar(text("SELECT log_cnt FROM users_id_seq"))
+    assert logged > 0
+    assert (await add_user(db, "next")).id == (4 if mode == "append" else 3)
+
+
+@pytest.mark.backends("postgresql")
+async def test_rows_without_numbers_leave_a_sequence_alone(db: DatabaseManager) -> None:
+    """Whatever numbers others gave to rows of their own by hand."""
+    await load_rows(db, users=[user(1)])
+    async with db.session() as session:
+        await session.execute(text("UPDATE users SET id = 9"))
+    await load_rows(db, users=[user_row("new")])
+    assert await stored(db, "users", "id") == [2, 9]
+    assert (await add_user(db, "next")).id == 3
 
 
 async def test_rows_without_numbers_get_them(db: DatabaseManager) -> None:
