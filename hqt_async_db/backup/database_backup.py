@@ -343,6 +343,6 @@ class DatabaseBackup:
             tell), ``oldest`` and ``newest`` (of each: when its first and its
             last row are from, None without any), ``time_columns`` (which
             column of each says so: ``created_at``, ``timestamp`` or
-            ``entry_time``).
+            ``entry_time``; None where a model of one's own has none of them).
         """
         return await statistics.get_database_stats(self._db)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, func, null, select, text
 
 from hqt_async_db.backup.tables import all_tables
 
@@ -50,19 +50,24 @@ async def get_database_stats(db: DatabaseManager) -> dict[str, Any]:
         "table_bytes": {name: table_bytes.get(name) for name in ages},
         "oldest": {name: oldest for name, (_, oldest, _) in ages.items()},
         "newest": {name: newest for name, (_, _, newest) in ages.items()},
-        "time_columns": {table.name: time_column(table).name for table in all_tables()},
+        "time_columns": {table.name: _name(time_column(table)) for table in all_tables()},
     }
 
 
-def time_column(table: Table) -> Column[Any]:
-    """Return the column that tells how old a row is."""
-    return next(table.columns[name] for name in _TIMES if name in table.columns)
+def time_column(table: Table) -> Column[Any] | None:
+    """Return the column that tells how old a row is; one's own model may have none."""
+    return next((table.columns[name] for name in _TIMES if name in table.columns), None)
+
+
+def _name(column: Column[Any] | None) -> str | None:
+    return None if column is None else column.name
 
 
 async def _ages(session: Session, table: Table) -> tuple[int, Any, Any]:
     """Return how many rows a table has, and when the first and the last are from."""
     moment = time_column(table)
-    statement = select(func.count(), func.min(moment), func.max(moment)).select_from(table)
+    found = (null(), null()) if moment is None else (func.min(moment), func.max(moment))
+    statement = select(func.count(), *found).select_from(table)
     rows, oldest, newest = (await session.execute(statement)).one()
     return rows, oldest, newest
 

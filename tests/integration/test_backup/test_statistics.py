@@ -9,6 +9,7 @@ import pytest
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.repositories import TradeRepository
+from tests.integration.test_backup.applications import run_application
 from tests.integration.test_repository.samples import (
     add_backtest,
     add_strategy,
@@ -53,6 +54,23 @@ async def test_every_table_tells_its_age_by_a_column_that_is_never_null(
     assert chosen.keys() == NAMES
     assert {chosen["users"], chosen["account_snapshots"]} == {"created_at", "timestamp"}
     assert not any(table.columns[chosen[table.name]].nullable for table in all_tables())
+
+
+@pytest.mark.backends("sqlite-file", "postgresql")
+async def test_a_model_of_ones_own_that_tells_no_time_is_counted(database_url: str) -> None:
+    models = """
+        class Fill(Base):
+            __tablename__ = "fills"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            venue: Mapped[str] = mapped_column(String(20))
+    """
+    work = """
+        await BaseRepository[Fill](db).create_many([{"venue": "XETR"}, {"venue": "XNAS"}])
+        stats = await backup.get_database_stats()
+        names = ("tables", "oldest", "newest", "time_columns")
+        print(stats["total_rows"], *[stats[name]["fills"] for name in names])
+    """
+    assert await run_application(models, work, database_url) == "2 2 None None None\n"
 
 
 async def test_sizes_are_those_of_the_tables(db: DatabaseManager) -> None:
