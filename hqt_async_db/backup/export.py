@@ -134,11 +134,15 @@ async def _export(
 
             async def publish() -> Manifest:
                 async with unpublished.pop_all():
+                    for file, _ in written:
+                        await file.finish()
+                    content = _manifest(db, targets, written, revision)
+                    await last.write(content.to_bytes())
+                    await last.finish()
+                    # Nothing needs space any more; the old files are all there yet.
                     await files.aclose()
                     with refused(manifest.parent):
                         await thread.run(_remove, stale)
-                    content = _manifest(db, targets, written, revision)
-                    await last.write(content.to_bytes())
                 return content
 
             # A cancellation comes before all of it or after all of it.

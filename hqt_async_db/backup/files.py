@@ -116,6 +116,15 @@ class NewFile:
         with refused(self.path):
             await self._thread.run(self._write, block)
 
+    async def finish(self) -> None:
+        """Write what is left and sync all of it; only its name is then to come.
+
+        Raises:
+            StorageFullError: There is no space left.
+        """
+        with refused(self.path):
+            await self._thread.run(self._finish)
+
     def open(self) -> None:
         """Make the file; for the thread, as are the two below."""
         _remove_dead(self.path)
@@ -134,12 +143,16 @@ class NewFile:
         self.size += len(block)
         self._behind.go_on()
 
-    def publish(self, *, overwrite: bool) -> None:
-        """Sync what was written, and give it its name."""
+    def _finish(self) -> None:
         if self._compressor is not None:
             self._put(self._compressor.flush())
         os.fsync(self._descriptor)
         self._close()
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Finish what is not, and give it its name."""
+        if self._descriptor >= 0:
+            self._finish()
         publish(self.partial, self.path, overwrite=overwrite)
 
     def discard(self) -> None:

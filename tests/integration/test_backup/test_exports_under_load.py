@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import random
+import stat
 import subprocess
 import sys
 from contextlib import aclosing, suppress
@@ -21,6 +24,7 @@ from hqt_async_db import (
     ConnectionFailedError,
     DatabaseManager,
     DeadlineExceededError,
+    StorageFullError,
     TradeRepository,
 )
 from hqt_async_db.backup import DatabaseBackup
@@ -39,6 +43,7 @@ from tests.integration.test_repository.samples import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from hqt_async_db import Strategy
@@ -173,6 +178,38 @@ async def test_a_failure_leaves_what_was_there(
     with pytest.raises(BackupError, match="stopped"):
         await backup.export_all_tables(tmp_path, format=form, progress=stop)
     assert await listing(tmp_path) == before
+
+
+@pytest.mark.backends("sqlite-file")
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_disk_that_is_full_at_the_end_leaves_what_was_there(
+    db: DatabaseManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    await fill(db, 20)
+    backup = DatabaseBackup(db)
+    await backup.export_all_tables(tmp_path, format=form)
+    before = await listing(tmp_path)
+    await TradeRepository(db).delete_many(BacktestTrade.id > 10)
+    synced = full = 0
+
+    def sync(descriptor: int, really: Callable[[int], None] = os.fsync) -> None:
+        nonlocal synced
+        synced += (is_file := stat.S_ISREG(os.fstat(descriptor).st_mode))
+        if is_file and synced == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    while full < len(before):  # the manifest is one of them
+        synced, full = 0, full + 1
+        with pytest.raises(StorageFullError):
+            await backup.export_all_tables(tmp_path, format=form)
+        assert await listing(tmp_path) == before
+    full = 0
+    await backup.export_all_tables(tmp_path, format=form)
+    after = await listing(tmp_path)
+    assert is_whole(after)
+    assert after != before
 
 
 async def test_blocks_may_be_left_early(db: DatabaseManager) -> None:
