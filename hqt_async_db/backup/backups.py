@@ -12,6 +12,7 @@ from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive import write_archive
 from hqt_async_db.backup.archives.contents import entries_of, layout_of, refuse_older
 from hqt_async_db.backup.files import PARTIAL, follow, new_file, path_of, publish, refused
+from hqt_async_db.backup.formats.encode import Encoder
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
 from hqt_async_db.backup.native.pg_dump import (
     export_snapshot,
@@ -94,7 +95,9 @@ async def backup_database(
         ``hqt_backup_YYYYMMDD_HHMMSS[_N].db``, ``.dump`` or ``.zip``.
 
     Raises:
-        InvalidInputError: ``format`` or ``directory`` cannot be used.
+        InvalidInputError: ``format`` or ``directory`` cannot be used, or a
+            column of one's own model has values without a text, which only
+            the copy of a SQLite file can hold; names it.
         ConfigurationError: There is no pg_dump that fits the server.
         SchemaMismatchError: An archive is asked for, and the schema is not
             the newest. Or another one, and the database holds what no restore
@@ -205,6 +208,8 @@ async def _dump(
     async with snapshot(db) as view, _partial(path) as partial:
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
+        for table in layout.tables:
+            Encoder(tuple(table.columns), "jsonl")  # a restore reads the rows as text
         _warn_of_others(layout)
         tables = [table.name for table in layout.tables]
         _refuse_unstamped(db, layout.revision, tables)

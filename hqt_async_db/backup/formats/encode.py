@@ -114,6 +114,16 @@ def encoder_of(column: Column[Any], form: Format) -> Encode:
     raise InvalidInputError(msg, field=f"{column.table.name}.{column.name}")
 
 
+def has_text(columns: Iterable[Column[Any]]) -> bool:
+    """Tell whether the values of all columns have a canonical text."""
+    try:
+        for column in columns:
+            encoder_of(column, "jsonl")
+    except InvalidInputError:
+        return False
+    return True
+
+
 def json_text(text: str) -> str:
     """Return text as a JSON string; no character is escaped that need not be."""
     return encode_basestring(text)

@@ -106,7 +106,7 @@ def _unique_keys(stage: Stage) -> Iterator[Key]:
     constraints = [c for c in table.constraints if isinstance(c, UniqueConstraint)]
     keys += sorted((tuple(c.columns) for c in constraints), key=lambda key: key[0].name)
     keys += [tuple(index.columns) for index in table.indexes if index.unique]
-    return (key for key in keys if set(key) <= set(stage.given))
+    return (key for key in keys if key and set(key) <= set(stage.given))
 
 
 def _is_same(stage: Stage, key: Key) -> ColumnElement[bool]:

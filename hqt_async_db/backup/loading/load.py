@@ -89,9 +89,12 @@ async def load(  # noqa: PLR0913 - options by keyword
     Raises:
         ImportDataError: A row does not fit or a constraint refuses it; names
             source, row and column. Nothing was written.
-        InvalidInputError: A table is there twice.
+        InvalidInputError: A table is there twice, or has no key by which its
+            rows could be found.
     """
     ordered = _in_order(sources)
+    if mode in {"replace", "upsert"}:
+        _require_keys(ordered)
     async with (
         db.open(_session_mode(db, mode), "import") as session,
         _staging(session) as (staging, stages),
@@ -147,6 +150,14 @@ def _in_order(sources: Sequence[TableSource]) -> list[TableSource]:
         msg = "each table can be loaded from one source only"
         raise InvalidInputError(msg, field="sources")
     return sorted(sources, key=lambda source: tables.index(source.table))
+
+
+def _require_keys(sources: Sequence[TableSource]) -> None:
+    """Refuse to look for the rows of a table of one's own that has no key."""
+    for table in (source.table for source in sources):
+        if not table.primary_key.columns:
+            msg = f"{table.name} has no primary key; its rows can only be appended"
+            raise InvalidInputError(msg, field=table.name)
 
 
 class _Loader:

@@ -8,6 +8,7 @@ from sqlalchemy import Label, and_, select
 from sqlalchemy import exc as sa_exc
 
 from hqt_async_db.connection.pacing import paced
+from hqt_async_db.models.types import JsonDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +19,10 @@ BLOCK_BYTES: Final = 262_144
 
 
 class TableQuery(NamedTuple):
-    """Which rows and columns of a table, always in the order of its key."""
+    """Which rows and columns of a table, always in the order of its key.
+
+    Without one the database sorts them by all that can be compared.
+    """
 
     table: Table
     columns: tuple[Column[Any], ...]
@@ -32,7 +36,16 @@ class TableQuery(NamedTuple):
         """
         statement = select(*(self.columns if written is None else written))
         rows = statement.select_from(self.table).where(*self.criteria)
-        return rows.order_by(*self.table.primary_key.columns)
+        return rows.order_by(*self.order)
+
+    @property
+    def order(self) -> list[ColumnElement[Any]]:
+        """Return what the rows are sorted by; none where only JSON would be left."""
+        if key := list(self.table.primary_key.columns):
+            return list(key)
+        compared = [c for c in self.table.columns if not isinstance(c.type, JsonDict)]
+        # Where NULL belongs is for each backend to say.
+        return [part for c in compared for part in ([c.is_(None), c] if c.nullable else [c])]
 
 
 class Block(NamedTuple):
@@ -65,7 +78,7 @@ async def literal_sql(
         None where a value has no literal; it must be bound, or is refused.
     """
     columns = [_column_sql(column, dialect) async for column in paced(written)]
-    key = ", ".join([str(c.compile(dialect=dialect)) for c in query.table.primary_key.columns])
+    order = ", ".join([str(part.compile(dialect=dialect)) for part in query.order])
     rows = f"FROM {dialect.identifier_preparer.format_table(query.table)}"
     if query.criteria:
         try:
@@ -75,7 +88,7 @@ async def literal_sql(
         except sa_exc.CompileError:
             return None
         rows = f"{rows} WHERE {compiled}"
-    return f"SELECT {', '.join(columns)} {rows} ORDER BY {key}"
+    return f"SELECT {', '.join(columns)} {rows}" + (f" ORDER BY {order}" if order else "")
 
 
 def _column_sql(column: ColumnElement[Any], dialect: Dialect) -> str:

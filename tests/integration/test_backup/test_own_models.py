@@ -1,0 +1,148 @@
+"""Backups of models of one's own that have what none of ours has."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.test_backup.applications import run_application
+from tests.integration.test_backup.keeping import postgresql_tools
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(60)
+TOOLS = postgresql_tools()
+
+OF_ANY_TYPE = """
+    import datetime, decimal, enum, uuid
+    class Side(enum.Enum):
+        BUY = "b"
+    class Fill(Base):
+        __tablename__ = "fills"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        side = mapped_column(Enum(Side))
+        tags = mapped_column(JSON())
+        number = mapped_column(Uuid())
+        raw = mapped_column(LargeBinary())
+        day = mapped_column(Date())
+        amount = mapped_column(Numeric(10, 2))
+    VALUES = {
+        "side": Side.BUY, "tags": [1], "number": uuid.UUID(int=7), "raw": b"\\0\\xff",
+        "day": datetime.date(2024, 1, 2), "amount": decimal.Decimal("1.50"),
+    }
+    fills = BaseRepository[Fill]
+    async def refused(work):
+        try:
+            await work
+        except InvalidInputError as error:
+            assert "fills.side has a type that cannot be exported" in str(error), error
+        else:
+            raise AssertionError("it was taken")
+"""
+WITHOUT_KEY = """
+    from hqt_async_db.models.types import Flag, Int32, RowId
+    tagged = Table(
+        "users_tags", Base.metadata,
+        Column("user_id", RowId, ForeignKey("users.id")),
+        Column("tag", Int32), Column("note", Flag),
+    )
+    async def held(db):
+        async with db.session(read_only=True) as session:
+            rows = await session.execute(select(tagged.c.tag, tagged.c.note))
+            return sorted(map(str, rows.all()))
+    async def fill(db):
+        user = await UserRepository(db).create(username="a", email="a@b", password_hash="-")
+        rows = [(7, None), (7, None), (3, True), (3, None), (None, False)]
+        async with db.session() as session:
+            for tag, note in rows:
+                values = {"user_id": user.id, "tag": tag, "note": note}
+                await session.execute(insert(tagged).values(values))
+        return await held(db)
+"""
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_copy_of_the_file_brings_values_of_any_type_back(
+    database_url: str, tmp_path: Path
+) -> None:
+    work = """
+        await fills(db).create(**VALUES)
+        path = await backup.backup_database(arguments[0])
+        assert (await backup.verify_backup(path)).rows["fills"] == 1
+        await fills(db).delete_many(Fill.id > 0)
+        restored = await backup.restore_database(path, confirm=True)
+        assert restored.rows["fills"] == 1
+        found = await fills(db).get_one()
+        print({name: getattr(found, name) for name in VALUES} == VALUES)
+    """
+    assert await run_application(OF_ANY_TYPE, work, database_url, str(tmp_path)) == "True\n"
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_what_could_not_come_back_is_refused_by_name(
+    database_url: str, tmp_path: Path, backend: str
+) -> None:
+    work = """
+        await refused(backup.backup_database(arguments[0], format="archive"))
+        await refused(backup.export_all_tables(arguments[0]))
+        if "native" in arguments:
+            await refused(backup.backup_database(arguments[0], tools_dir=arguments[1]))
+        print(*__import__("os").listdir(arguments[0]))
+    """
+    has_dump = backend == "postgresql" and TOOLS is not None
+    arguments = str(tmp_path), str(TOOLS), "native" if has_dump else "archive"
+    assert await run_application(OF_ANY_TYPE, work, database_url, *arguments) == "\n"
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_rows_without_a_key_come_back(
+    database_url: str, tmp_path: Path, backend: str
+) -> None:
+    work = """
+        rows, tools = await fill(db), {"tools_dir": arguments[1]}
+        for format in arguments[2:]:
+            path = await backup.backup_database(arguments[0], format=format, **tools)
+            assert (await backup.verify_backup(path, **tools)).rows["users_tags"] == 5
+            async with db.session() as session:
+                await session.execute(delete(tagged))
+            restored = await backup.restore_database(path, confirm=True, **tools)
+            assert restored.rows["users_tags"] == 5
+            assert await held(db) == rows
+    """
+    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
+    formats = ["archive", "native"] if has_native else ["archive"]
+    await run_application(WITHOUT_KEY, work, database_url, str(tmp_path), str(TOOLS), *formats)
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_rows_without_a_key_are_exported_copied_and_appended(
+    database_url: str, tmp_path: Path
+) -> None:
+    work = """
+        import pathlib
+        from hqt_async_db.backup import copy_database
+        rows, here = await fill(db), pathlib.Path(arguments[0])
+        for format in ("json", "jsonl", "csv", "parquet"):
+            assert (await backup.export_all_tables(here, format))["users_tags"] == 5
+            async with DatabaseManager("sqlite:///:memory:") as other:
+                await other.create_all()
+                await DatabaseBackup(other).import_all_tables(here, format)
+                assert await held(other) == rows
+                for mode in ({"upsert": True}, {"replace": True}):
+                    try:
+                        await DatabaseBackup(other).import_all_tables(here, format, **mode)
+                    except InvalidInputError as error:
+                        print(error)
+                assert await held(other) == rows
+        copied = await copy_database(db, f"sqlite:///{here}/copy.db")
+        assert copied.tables["users_tags"] == 5
+        print((here / "users_tags.jsonl").read_text(), end="")
+    """
+    printed = await run_application(WITHOUT_KEY, work, database_url, str(tmp_path))
+    refusal = "users_tags has no primary key; its rows can only be appended"
+    assert printed.splitlines()[:8] == [refusal] * 8
+    rows = [tuple(json.loads(line).values()) for line in printed.splitlines()[8:]]
+    assert rows == [(1, 3, True), (1, 3, None), (1, 7, None), (1, 7, None), (1, None, False)]
