@@ -133,14 +133,16 @@ class Source:
         Raises:
             ImportDataError: One is unknown or named twice.
         """
+        # By what the database calls them, as they are written; a model may call them otherwise.
+        columns = {column.name: column for column in self.table.columns}
         for index, name in enumerate(names):
-            if name not in self.table.columns:
-                known = ", ".join(self.table.columns.keys())
+            if name not in columns:
+                known = ", ".join(columns)
                 self.refuse(f"{self.table.name} has no such column; it has {known}", column=name)
             if name in names[:index]:
                 self.refuse("the column is there twice", column=name)
         self._decoders = [
-            Decoder(self.table.columns[name], self.dialect, self._form, guard=self.formula_guard)
+            Decoder(columns[name], self.dialect, self._form, guard=self.formula_guard)
             for name in names
         ]
 

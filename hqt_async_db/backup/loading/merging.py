@@ -91,25 +91,24 @@ async def _run(
 
 
 def _insert(stage: Stage, criteria: Sequence[ColumnElement[bool]]) -> Executable | None:
-    names = [column.name for column in stage.columns]
-    if not names:
+    if not stage.columns:
         return None
-    rows = select(*(stage.table.columns[name] for name in names)).where(*criteria)
+    rows = select(*(stage.table.columns[c.name] for c in stage.columns)).where(*criteria)
     statement = insert(stage.target)
-    return statement.from_select(names, rows.order_by(stage.row), include_defaults=False)
+    return statement.from_select(stage.columns, rows.order_by(stage.row), include_defaults=False)
 
 
 def _update(stage: Stage) -> Executable | None:
     values: dict[Any, Any] = {
-        column.name: stage.table.columns[column.name]
+        column.key: stage.table.columns[column.name]
         for column in stage.given
         if not column.primary_key
     }
     if not values:
         return None
     version = _version_of(stage.target)
-    if version is not None and version.name not in values:
-        values[version.name] = version + 1
+    if version is not None and version.key not in values:
+        values[version.key] = version + 1
     return update(stage.target).where(_same_key(stage.target, stage)).values(values)
 
 
@@ -121,7 +120,7 @@ def _version_of(table: Table) -> Column[Any] | None:
 
 def _same_key(table: Any, stage: Stage) -> ColumnElement[bool]:
     key = stage.target.primary_key.columns
-    return and_(*(table.columns[c.name] == stage.table.columns[c.name] for c in key))
+    return and_(*(table.columns[c.key] == stage.table.columns[c.name] for c in key))
 
 
 def _is_gone(stage: Stage) -> ColumnElement[bool]:

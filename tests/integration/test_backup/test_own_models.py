@@ -47,7 +47,7 @@ WITHOUT_KEY = """
     tagged = Table(
         "users_tags", Base.metadata,
         Column("user_id", RowId, ForeignKey("users.id")),
-        Column("tag", Int32), Column("note", Flag),
+        Column("tag", Int32), Column("note", Flag), CheckConstraint("tag < 9", name="few"),
     )
     async def held(db):
         async with db.session(read_only=True) as session:
@@ -61,6 +61,15 @@ WITHOUT_KEY = """
                 values = {"user_id": user.id, "tag": tag, "note": note}
                 await session.execute(insert(tagged).values(values))
         return await held(db)
+"""
+CALLED_OTHERWISE = """
+    class Fill(Base):
+        __tablename__ = "Order Fills"
+        number: Mapped[int] = mapped_column("the number", key="number_key", primary_key=True)
+        note: Mapped[str | None] = mapped_column("the note", String(20), key="note_key")
+        count: Mapped[int] = mapped_column("how often", key="count_key", default=1)
+        percent: Mapped[float] = mapped_column("chg %", default=0.0)
+        __mapper_args__ = {"version_id_col": count}
 """
 
 
@@ -146,3 +155,59 @@ async def test_rows_without_a_key_are_exported_copied_and_appended(
     assert printed.splitlines()[:8] == [refusal] * 8
     rows = [tuple(json.loads(line).values()) for line in printed.splitlines()[8:]]
     assert rows == [(1, 3, True), (1, 3, None), (1, 7, None), (1, 7, None), (1, None, False)]
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_rows_without_a_key_may_be_the_same(database_url: str, tmp_path: Path) -> None:
+    """So that it is not what is wrong with them where a constraint refuses another."""
+    work = """
+        import pathlib
+        path = pathlib.Path(arguments[0], "tags.jsonl")
+        path.write_text('{"tag": 1}\\n{"tag": 1}\\n{"tag": 9}\\n')
+        try:
+            await backup.import_table_from_jsonl("users_tags", path)
+        except IntegrityViolationError as error:
+            print(type(error).__name__)
+        assert await held(db) == []
+    """
+    printed = await run_application(WITHOUT_KEY, work, database_url, str(tmp_path))
+    assert printed == "CheckViolationError\n"
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_columns_are_found_by_what_the_database_calls_them(
+    database_url: str, tmp_path: Path
+) -> None:
+    work = """
+        import pathlib
+        fills, here = BaseRepository[Fill](db), pathlib.Path(arguments[0])
+        await fills.create(note="n", percent=1.5)
+
+        async def change():
+            async with db.session() as session:
+                await session.execute(update(Fill).values(note=None))
+                await session.execute(insert(Fill).values(count=1, percent=2.5))
+        async def require(rows):
+            found = await fills.get_all()
+            assert [(fill.note, fill.percent) for fill in found][:1] == [("n", 1.5)], found
+            assert len(found) == rows
+
+        path = await backup.backup_database(here, format="archive")
+        await backup.verify_backup(path)
+        await change()
+        await backup.restore_database(path, confirm=True)
+        await require(1)
+        for format in ("json", "jsonl", "csv", "parquet"):
+            await backup.export_all_tables(here, format)
+            for mode, rows in (("upsert", 2), ("replace", 1)):
+                await change()
+                await backup.import_all_tables(here, format, **{mode: True})
+                await require(rows)
+        partial = here / "partial.jsonl"
+        partial.write_text('{"the number": 1, "the note": "m"}\\n')
+        before = (await fills.get_one()).count
+        await backup.import_table_from_jsonl("Order Fills", partial, upsert=True)
+        after = await fills.get_one()
+        print(after.note, after.count - before)
+    """
+    assert await run_application(CALLED_OTHERWISE, work, database_url, str(tmp_path)) == "m 1\n"
