@@ -8,12 +8,13 @@ from sqlalchemy import UniqueConstraint, and_, func, or_, select
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.formats.rows import place
+from hqt_async_db.backup.loading.references import references_of
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Column, ColumnElement
+    from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause
 
     from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
@@ -29,13 +30,10 @@ async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportD
         stage: The rows.
         is_keyed: Whether a row may take the place of one with its primary key.
     """
-    for column in stage.given:
-        for reference in column.foreign_keys:
-            value = stage.table.columns[column.name]
-            parent = reference.column.table
-            is_lost = value.is_not(None), ~sql_exists().where(reference.column == value)
-            if (row := await _first(session, stage, *is_lost)) is not None:
-                return _fault(stage, row, (column,), f"there is no such row of {parent.name}")
+    for reference in references_of(stage.target):
+        if (row := await _first_lost(session, stage, reference)) is not None:
+            reason = f"there is no such row of {reference.referred_table.name}"
+            return _fault(stage, row, tuple(reference.columns), reason)
     for key in _unique_keys(stage):
         duplicate = await duplicate_in(session, stage, key)
         if duplicate is not None:
@@ -52,6 +50,27 @@ async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportD
                 )
             return _fault(stage, row, key, reason)
     return None
+
+
+async def _first_lost(
+    session: Session, stage: Stage, reference: ForeignKeyConstraint
+) -> int | None:
+    """Return the first row that refers to what is neither there nor comes with it."""
+    pairs = [(element.parent, element.column) for element in reference.elements]
+    if not set(reference.columns) <= set(stage.given):
+        return None
+    values = [stage.table.columns[column.name] for column, _ in pairs]
+    is_there = (value == column for value, (_, column) in zip(values, pairs, strict=True))
+    is_lost = [*(value.is_not(None) for value in values), ~sql_exists().where(*is_there)]
+    is_own = reference.referred_table is stage.target
+    if is_own and {column for _, column in pairs} <= set(stage.columns):
+        # Joined, as SQLite makes an index for that.
+        others = stage.table.alias()
+        referred = [others.columns[column.name] for _, column in pairs]
+        is_same = and_(*(value == other for value, other in zip(values, referred, strict=True)))
+        joined = stage.table.outerjoin(others, is_same)
+        return await _first(session, stage, *is_lost, referred[0].is_(None), rows=joined)
+    return await _first(session, stage, *is_lost)
 
 
 async def duplicate_in(session: Session, stage: Stage, key: Key) -> ImportDataError | None:
@@ -88,8 +107,12 @@ async def _row_that_frees(session: Session, stage: Stage, key: Key, row: int) ->
     return await _first(session, stage, *is_changed)
 
 
-async def _first(session: Session, stage: Stage, *criteria: ColumnElement[bool]) -> int | None:
-    statement = select(stage.row).where(*criteria).order_by(stage.row).limit(1)
+async def _first(
+    session: Session, stage: Stage, *criteria: ColumnElement[bool], rows: FromClause | None = None
+) -> int | None:
+    rows = stage.table if rows is None else rows
+    statement = select(stage.row).select_from(rows).where(*criteria)
+    statement = statement.order_by(stage.row).limit(1)
     return (await session.execute(statement)).scalar_one_or_none()
 
 

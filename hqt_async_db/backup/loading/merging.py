@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, and_, delete, func, insert, select, text, update
+from sqlalchemy import Column, and_, delete, func, insert, null, or_, select, text, update
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.loading.faults import duplicate_in, fault_of
+from hqt_async_db.backup.loading.references import (
+    is_referenced,
+    links_of,
+    name_of,
+    own_references,
+    references_to,
+    refers,
+)
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import ImportDataError, IntegrityViolationError
 from hqt_async_db.models import Base
@@ -15,7 +23,7 @@ from hqt_async_db.models import Base
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Executable, ForeignKey, Table
+    from sqlalchemy import ColumnElement, Executable, Table
 
     from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
@@ -129,46 +137,47 @@ def _is_gone(stage: Stage) -> ColumnElement[bool]:
 
 
 async def _delete_unreferenced(session: Session, stage: Stage) -> None:
-    target, references = stage.target, _references(stage.target)
+    target, references = stage.target, references_to(stage.target)
     if references:
         # Locked first: a row that refers to them from now on would be deleted with them.
         gone = select(*target.primary_key.columns).where(_is_gone(stage)).with_for_update()
         await session.execute(select(func.count()).select_from(gone.subquery()))
-    unreferenced = [
-        ~sql_exists().where(reference.parent == reference.column).correlate(target)
-        for reference in references
-    ]
+    # What goes refers to nothing any more, neither to what goes with it.
+    await _unlink(session, target, _is_gone(stage))
+    dialect = session.get_bind().dialect
+    unreferenced = [~is_referenced(reference, dialect) for reference in references]
     await session.execute(delete(target).where(_is_gone(stage), *unreferenced))
+
+
+async def _unlink(session: Session, table: Table, *criteria: ColumnElement[bool]) -> None:
+    """Have rows refer to none of their own table, where they may."""
+    links = links_of(own_references(table))
+    if links:
+        is_linked = or_(*(column.is_not(None) for column in links))
+        nothing = {column.name: null() for column in links}
+        await session.execute(update(table).where(is_linked, *criteria).values(nothing))
 
 
 async def _refuse_referenced(session: Session, stage: Stage) -> None:
     found = []
-    for reference in _references(stage.target):
-        referring = reference.parent.table
+    for reference in references_to(stage.target):
+        own = reference.table is stage.target
+        referring = reference.table.alias() if own else reference.table
+        is_referring = refers(reference, referring, stage.target)
         statement = (
             select(func.count())
-            .select_from(referring.join(stage.target, reference.parent == reference.column))
+            .select_from(referring.join(stage.target, is_referring))
             .where(_is_gone(stage))
         )
         count = (await session.execute(statement)).scalar_one()
         if count:
-            found.append(f"{count} of {referring.name}.{reference.parent.name}")
+            found.append(f"{count} of {name_of(reference)}")
     if found:
         msg = (
             f"{stage.source}: rows of {stage.target.name} that it lacks are still referenced, by "
             f"{', '.join(found)}; replace or delete those first, or upsert"
         )
         raise ImportDataError(msg, source=stage.source)
-
-
-def _references(table: Table) -> list[ForeignKey]:
-    """Return the foreign keys that refer to the table."""
-    return [
-        reference
-        for other in all_tables()
-        for reference in sorted(other.foreign_keys, key=lambda found: found.parent.name)
-        if reference.column.table is table
-    ]
 
 
 class Savepoint:

@@ -1,0 +1,147 @@
+"""Tables that refer to themselves, and by several columns at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+
+from hqt_async_db import Base, DatabaseManager, ImportDataError
+from hqt_async_db.models.types import ExactText, Int32, RowId, UtcDateTime, utc_now
+from tests.integration.test_backup.loads import load_rows, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hqt_async_db.backup.loading.load import Mode
+
+
+def tables() -> list[Table]:
+    """Add tables to those of the models."""
+    nodes = Table(
+        "nodes",
+        Base.metadata,
+        Column("id", RowId(), primary_key=True),
+        Column("name", ExactText(20), nullable=False),
+        Column("parent_id", RowId(), ForeignKey("nodes.id")),
+        Column("changed_at", UtcDateTime(), onupdate=utc_now),
+        UniqueConstraint("parent_id", "name"),
+    )
+    orders = Table(
+        "orders",
+        Base.metadata,
+        Column("id", RowId(), primary_key=True),
+        Column("account", ExactText(20), nullable=False),
+        Column("number", Int32(), nullable=False),
+        Column("replaces", Int32()),
+        UniqueConstraint("account", "number"),
+        ForeignKeyConstraint(["account", "replaces"], ["orders.account", "orders.number"]),
+    )
+    notes = Table(
+        "notes",
+        Base.metadata,
+        Column("id", RowId(), primary_key=True),
+        Column("account", ExactText(20)),
+        Column("number", Int32()),
+        Column("node_id", RowId(), ForeignKey("nodes.id")),
+        ForeignKeyConstraint(["account", "number"], ["orders.account", "orders.number"]),
+    )
+    return [nodes, orders, notes]
+
+
+@pytest.fixture
+async def trees(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
+    """A database with tables more, which the models have until the test ends."""
+    made = tables()
+    try:
+        async with db.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all, tables=made)
+        yield db
+    finally:
+        for table in made:
+            Base.metadata.remove(table)
+
+
+def node(number: int, parent: int | None = None, **values: Any) -> dict[str, Any]:
+    return {"id": number, "name": f"n{number}", "parent_id": parent, **values}
+
+
+def order(number: int, account: str = "a", replaces: int | None = None) -> dict[str, Any]:
+    key = {"a": 0, "b": 100}[account] + number
+    return {"id": key, "account": account, "number": number, "replaces": replaces}
+
+
+def note(number: int, account: str | None, order: int | None) -> dict[str, Any]:
+    return {"id": number, "account": account, "number": order, "node_id": None}
+
+
+async def test_a_replacement_deletes_whole_branches(trees: DatabaseManager) -> None:
+    await load_rows(trees, nodes=[node(1), node(2, 1), node(3, 2), node(4, 4), node(5, 1)])
+    await load_rows(trees, "replace", nodes=[node(1), node(5)])
+    assert await stored(trees, "nodes", "id", "parent_id") == [(1, None), (5, None)]
+
+
+async def test_a_replacement_may_move_what_is_below_a_row_that_goes(
+    trees: DatabaseManager,
+) -> None:
+    await load_rows(trees, nodes=[node(1), node(2, 1), node(3, 2), node(4, 3)])
+    await load_rows(trees, "replace", nodes=[node(1), node(4, 1)])
+    assert await stored(trees, "nodes", "id", "parent_id") == [(1, None), (4, 1)]
+
+
+async def test_what_a_replacement_leaves_below_a_row_that_goes_is_counted(
+    trees: DatabaseManager,
+) -> None:
+    rows = [node(1), node(2, 1), node(3, 1)]
+    await load_rows(trees, nodes=rows, notes=[{"id": 1, "node_id": 1}])
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(trees, "replace", nodes=[{"id": 3, "name": "x"}])
+    assert str(caught.value) == (
+        "nodes.jsonl: rows of nodes that it lacks are still referenced, by 1 of nodes.parent_id, "
+        "1 of notes.node_id; replace or delete those first, or upsert"
+    )
+    found = await stored(trees, "nodes", "id", "name", "parent_id")
+    assert found == [(1, "n1", None), (2, "n2", 1), (3, "n3", 1)]
+
+
+async def test_a_replacement_compares_all_columns_of_a_reference(trees: DatabaseManager) -> None:
+    rows = [order(1), order(2), order(1, "b"), order(2, "b", 1)]
+    await load_rows(
+        trees, orders=rows, notes=[note(1, "a", 1), note(2, None, 2), note(3, "b", None)]
+    )
+    await load_rows(trees, "replace", orders=[order(1)])
+    assert await stored(trees, "orders", "account", "number") == [("a", 1)]
+    with pytest.raises(ImportDataError, match=r"by 1 of notes\.\(account, number\); replace"):
+        await load_rows(trees, "replace", orders=[order(2)])
+    assert await stored(trees, "orders", "account", "number") == [("a", 1)]
+
+
+async def test_a_reference_by_several_columns_is_named_by_all(trees: DatabaseManager) -> None:
+    orders = [order(1), order(2, "b")]
+    notes = [note(1, "a", 1), note(2, None, 7), note(3, "b", None), note(4, "b", 1)]
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(trees, orders=orders, notes=notes)
+    assert (caught.value.row, caught.value.column) == (4, "account, number")
+    assert str(caught.value).endswith("there is no such row of orders")
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_a_reference_to_nothing_in_its_own_table_is_named(
+    trees: DatabaseManager, mode: Mode
+) -> None:
+    rows = [node(number, number - 1 or None) for number in range(1, 600)]
+    rows[550]["parent_id"] = 777
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(trees, mode, nodes=rows)
+    assert (caught.value.row, caught.value.column) == (551, "parent_id")
+    orders = [order(1), order(2, "b"), order(1, "b", 2), order(2, "a", 3)]
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(trees, mode, orders=orders)
+    assert (caught.value.row, caught.value.column) == (4, "account, replaces")
