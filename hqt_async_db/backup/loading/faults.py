@@ -8,7 +8,7 @@ from sqlalchemy import UniqueConstraint, and_, func, or_, select
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.formats.rows import place
-from hqt_async_db.backup.loading.references import references_of
+from hqt_async_db.backup.loading.references import checks_each_row, references_of
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     Key = tuple[Column[Any], ...]
 
 
-async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportDataError | None:
+async def fault_of(
+    session: Session, stage: Stage, *, is_keyed: bool, are_there: bool = False
+) -> ImportDataError | None:
     """Return what is wrong with the first row at fault, None if nothing is found.
 
     Args:
         session: In the state in which the database refused the rows.
         stage: The rows.
         is_keyed: Whether a row may take the place of one with its primary key.
+        are_there: Whether all rows have taken their places.
     """
     for reference in references_of(stage.target):
-        if (row := await _first_lost(session, stage, reference)) is not None:
+        row = await _first_lost(session, stage, reference, are_there=are_there)
+        if row is not None:
             reason = f"there is no such row of {reference.referred_table.name}"
             return _fault(stage, row, tuple(reference.columns), reason)
     for key in _unique_keys(stage):
@@ -53,24 +57,32 @@ async def fault_of(session: Session, stage: Stage, *, is_keyed: bool) -> ImportD
 
 
 async def _first_lost(
-    session: Session, stage: Stage, reference: ForeignKeyConstraint
+    session: Session, stage: Stage, reference: ForeignKeyConstraint, *, are_there: bool
 ) -> int | None:
     """Return the first row that refers to what is neither there nor comes with it."""
-    pairs = [(element.parent, element.column) for element in reference.elements]
     if not set(reference.columns) <= set(stage.given):
         return None
-    values = [stage.table.columns[column.name] for column, _ in pairs]
-    is_there = (value == column for value, (_, column) in zip(values, pairs, strict=True))
-    is_lost = [*(value.is_not(None) for value in values), ~sql_exists().where(*is_there)]
+    values = [stage.table.columns[column.name] for column in reference.columns]
+    referred = [element.column for element in reference.elements]
+    is_lost = [
+        *(value.is_not(None) for value in values),
+        ~sql_exists().where(_are(values, referred)),
+    ]
     is_own = reference.referred_table is stage.target
-    if is_own and {column for _, column in pairs} <= set(stage.columns):
-        # Joined, as SQLite makes an index for that.
-        others = stage.table.alias()
-        referred = [others.columns[column.name] for _, column in pairs]
-        is_same = and_(*(value == other for value, other in zip(values, referred, strict=True)))
-        joined = stage.table.outerjoin(others, is_same)
-        return await _first(session, stage, *is_lost, referred[0].is_(None), rows=joined)
-    return await _first(session, stage, *is_lost)
+    if are_there or not is_own or not set(referred) <= set(stage.columns):
+        return await _first(session, stage, *is_lost)
+    dialect = session.get_bind().dialect
+    if checks_each_row(dialect) and not getattr(dialect, "is_mariadb", False):
+        return None  # MySQL opens a temporary table once a query
+    # Joined, as SQLite makes an index for that.
+    others = stage.table.alias()
+    same = [others.columns[column.name] for column in referred]
+    joined = stage.table.outerjoin(others, _are(values, same))
+    return await _first(session, stage, *is_lost, same[0].is_(None), rows=joined)
+
+
+def _are(values: Sequence[Column[Any]], others: Sequence[Column[Any]]) -> ColumnElement[bool]:
+    return and_(*(value == other for value, other in zip(values, others, strict=True)))
 
 
 async def duplicate_in(session: Session, stage: Stage, key: Key) -> ImportDataError | None:

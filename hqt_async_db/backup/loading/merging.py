@@ -8,7 +8,9 @@ from sqlalchemy import Column, and_, delete, func, insert, null, or_, select, te
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.loading.faults import duplicate_in, fault_of
+from hqt_async_db.backup.loading.linking import links_in
 from hqt_async_db.backup.loading.references import (
+    checks_each_row,
     is_referenced,
     links_of,
     name_of,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Executable, Table
 
+    from hqt_async_db.backup.loading.linking import Values
     from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
 
@@ -36,12 +39,13 @@ async def append(session: Session, stages: Sequence[Stage]) -> None:
         ImportDataError: A constraint refuses a row; names it.
     """
     for stage in stages:
-        await _run(session, stage, _insert(stage, ()), is_keyed=False)
+        await _insert_rows(session, stage, (), is_keyed=False)
 
 
 async def upsert(session: Session, stages: Sequence[Stage]) -> None:
     """Update the rows whose primary key exists, insert the others.
 
+    Rows of one table may refer to each other, which costs a statement more.
     Databases compare unique keys row by row, so rows cannot exchange theirs.
 
     Raises:
@@ -52,9 +56,7 @@ async def upsert(session: Session, stages: Sequence[Stage]) -> None:
         if duplicate is not None:
             raise duplicate
     for stage in stages:
-        await _run(session, stage, _update(stage), is_keyed=True)
-        is_new = ~sql_exists().where(_same_key(stage.target.alias(), stage))
-        await _run(session, stage, _insert(stage, (is_new,)), is_keyed=True)
+        await _upsert_rows(session, stage)
 
 
 async def replace(session: Session, stages: Sequence[Stage]) -> None:
@@ -77,12 +79,47 @@ async def replace(session: Session, stages: Sequence[Stage]) -> None:
 
 async def empty(session: Session) -> None:
     """Delete every row of every table, those that refer first."""
+    each = checks_each_row(session.get_bind().dialect)
     for table in reversed(all_tables()):
+        if each:
+            await _unlink(session, table)
         await session.execute(delete(table))
 
 
+async def _upsert_rows(session: Session, stage: Stage) -> None:
+    """Update, insert, and then refer to what was inserted."""
+    each = checks_each_row(session.get_bind().dialect)
+    links = links_in(stage, as_is=not each)
+    await _run(session, stage, _update(stage, links), is_keyed=True)
+    is_new = ~sql_exists().where(_same_key(stage.target.alias(), stage))
+    await _insert_rows(session, stage, (is_new,), is_keyed=True)
+    if links and not each:
+        await _link(session, stage)
+
+
+async def _insert_rows(
+    session: Session, stage: Stage, criteria: Sequence[ColumnElement[bool]], *, is_keyed: bool
+) -> None:
+    """Insert rows; where each is checked at once, they refer to each other afterwards."""
+    each = checks_each_row(session.get_bind().dialect)
+    links = links_in(stage) if each else {}
+    await _run(session, stage, _insert(stage, criteria, links), is_keyed=is_keyed)
+    if links:
+        await _link(session, stage)
+
+
+async def _link(session: Session, stage: Stage) -> None:
+    """Have the rows, all of which are there by now, refer to each other."""
+    await _run(session, stage, _update_links(stage), is_keyed=True, are_there=True)
+
+
 async def _run(
-    session: Session, stage: Stage, statement: Executable | None, *, is_keyed: bool
+    session: Session,
+    stage: Stage,
+    statement: Executable | None,
+    *,
+    is_keyed: bool,
+    are_there: bool = False,
 ) -> None:
     if statement is None:
         return
@@ -92,23 +129,26 @@ async def _run(
         await session.execute(statement)
     except IntegrityViolationError as error:
         await savepoint.undo()
-        fault = await fault_of(session, stage, is_keyed=is_keyed)
+        fault = await fault_of(session, stage, is_keyed=is_keyed, are_there=are_there)
         if fault is None:
             raise
         raise fault from error
 
 
-def _insert(stage: Stage, criteria: Sequence[ColumnElement[bool]]) -> Executable | None:
+def _insert(
+    stage: Stage, criteria: Sequence[ColumnElement[bool]], links: Values
+) -> Executable | None:
     if not stage.columns:
         return None
-    rows = select(*(stage.table.columns[c.name] for c in stage.columns)).where(*criteria)
+    values = (links.get(c.name, stage.table.columns[c.name]) for c in stage.columns)
+    rows = select(*values).select_from(stage.table).where(*criteria)
     statement = insert(stage.target)
     return statement.from_select(stage.columns, rows.order_by(stage.row), include_defaults=False)
 
 
-def _update(stage: Stage) -> Executable | None:
+def _update(stage: Stage, links: Values) -> Executable | None:
     values: dict[Any, Any] = {
-        column.key: stage.table.columns[column.name]
+        column.key: links.get(column.name, stage.table.columns[column.name])
         for column in stage.given
         if not column.primary_key
     }
@@ -118,6 +158,15 @@ def _update(stage: Stage) -> Executable | None:
     if version is not None and version.key not in values:
         values[version.key] = version + 1
     return update(stage.target).where(_same_key(stage.target, stage)).values(values)
+
+
+def _update_links(stage: Stage) -> Executable:
+    target = stage.target
+    links = {name: stage.table.columns[name] for name in links_in(stage)}
+    is_other = or_(*(c.is_distinct_from(links[c.name]) for c in target.columns if c.name in links))
+    # Nothing else changes, not even the time of the change.
+    kept = {column.name: column for column in target.columns if column.onupdate is not None}
+    return update(target).where(_same_key(target, stage), is_other).values({**kept, **links})
 
 
 def _version_of(table: Table) -> Column[Any] | None:

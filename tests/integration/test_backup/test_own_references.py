@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from hqt_async_db.backup.loading.load import Mode
+
+
+MOMENT = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+THEN = MOMENT.isoformat()
 
 
 def tables() -> list[Table]:
@@ -70,7 +75,7 @@ async def trees(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
 
 
 def node(number: int, parent: int | None = None, **values: Any) -> dict[str, Any]:
-    return {"id": number, "name": f"n{number}", "parent_id": parent, **values}
+    return {"id": number, "name": f"n{number}", "parent_id": parent, "changed_at": THEN, **values}
 
 
 def order(number: int, account: str = "a", replaces: int | None = None) -> dict[str, Any]:
@@ -145,3 +150,61 @@ async def test_a_reference_to_nothing_in_its_own_table_is_named(
     with pytest.raises(ImportDataError) as caught:
         await load_rows(trees, mode, orders=orders)
     assert (caught.value.row, caught.value.column) == (4, "account, replaces")
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_rows_may_come_before_those_they_refer_to(trees: DatabaseManager, mode: Mode) -> None:
+    rows = [node(1, 2), node(2, 3), node(3, 3), node(4)]
+    orders = [order(1, replaces=2), order(2, replaces=1), order(1, "b", 1), order(2, "b")]
+    counts = await load_rows(trees, mode, nodes=rows, orders=orders)
+    assert counts == {"nodes": 4, "orders": 4}
+    found = await stored(trees, "nodes", "id", "parent_id", "changed_at")
+    assert found == [(1, 2, MOMENT), (2, 3, MOMENT), (3, 3, MOMENT), (4, None, MOMENT)]
+    assert await stored(trees, "orders", "id", "replaces") == [
+        (1, 2),
+        (2, 1),
+        (101, 1),
+        (102, None),
+    ]
+
+
+async def test_a_restore_replaces_rows_that_refer_to_each_other(trees: DatabaseManager) -> None:
+    rows = [node(1), node(2, 1), node(3, 2), node(4, 4)]
+    orders = [order(1, replaces=2), order(2, replaces=1)]
+    for _ in range(2):
+        await load_rows(trees, "restore", nodes=rows, orders=orders)
+    assert await stored(trees, "nodes", "parent_id") == [None, 1, 2, 4]
+    assert await stored(trees, "orders", "replaces") == [2, 1]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+async def test_rows_may_move_below_new_ones(trees: DatabaseManager, mode: Mode) -> None:
+    await load_rows(trees, nodes=[node(1), node(2, 1), node(3, 1)])
+    rows = [node(1, 77), node(2, 1), node(77), node(78, 2)]
+    await load_rows(trees, mode, nodes=[*rows, node(3, 79), node(79, 78)])
+    found = await stored(trees, "nodes", "id", "parent_id")
+    assert found == [(1, 77), (2, 1), (3, 79), (77, None), (78, 2), (79, 78)]
+    assert set(await stored(trees, "nodes", "changed_at")) == {MOMENT}
+
+
+async def test_rows_without_numbers_refer_to_what_is_there(trees: DatabaseManager) -> None:
+    await load_rows(trees, nodes=[node(1)])
+    await load_rows(trees, nodes=[{"name": "a", "parent_id": 1}, {"name": "b", "parent_id": None}])
+    assert await stored(trees, "nodes", "parent_id") == [None, 1, None]
+    with pytest.raises(ImportDataError) as caught:
+        await load_rows(trees, nodes=[{"name": "c", "parent_id": n} for n in (1, 7)])
+    assert (caught.value.row, caught.value.column) == (2, "parent_id")
+
+
+async def test_what_rows_refer_to_stays_where_it_is_not_given(trees: DatabaseManager) -> None:
+    await load_rows(trees, nodes=[node(1), node(2, 1)])
+    await load_rows(trees, "upsert", nodes=[{"id": 2, "name": "new"}])
+    assert await stored(trees, "nodes", "name", "parent_id") == [("n1", None), ("new", 1)]
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "replace", "restore"])
+async def test_a_unique_key_with_a_reference_is_named(trees: DatabaseManager, mode: Mode) -> None:
+    rows = [node(1), node(2, 1, name="x"), node(3, 1, name="x"), node(4, 1)]
+    with pytest.raises(ImportDataError, match="row 2 has the same") as caught:
+        await load_rows(trees, mode, nodes=rows)
+    assert (caught.value.row, caught.value.column) == (3, "parent_id, name")
