@@ -17,6 +17,8 @@ from hqt_async_db.backup.loading.references import (
     own_references,
     references_to,
     refers,
+    restricts,
+    stays,
 )
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import ImportDataError, IntegrityViolationError
@@ -25,7 +27,7 @@ from hqt_async_db.models import Base
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Executable, Table
+    from sqlalchemy import ColumnElement, Executable, ForeignKeyConstraint, Table
 
     from hqt_async_db.backup.loading.linking import Values
     from hqt_async_db.backup.loading.staging import Stage
@@ -78,11 +80,17 @@ async def replace(session: Session, stages: Sequence[Stage]) -> None:
 
 
 async def empty(session: Session) -> None:
-    """Delete every row of every table, those that refer first."""
-    each = checks_each_row(session.get_bind().dialect)
+    """Delete every row of every table, those that refer first.
+
+    Where rows must refer to others of their table, that may take as many
+    statements as they are deep.
+    """
+    dialect = session.get_bind().dialect
     for table in reversed(all_tables()):
-        if each:
+        references = own_references(table)
+        if references and (checks_each_row(dialect) or restricts(references)):
             await _unlink(session, table)
+            await _delete_leaves(session, table, references)
         await session.execute(delete(table))
 
 
@@ -193,9 +201,27 @@ async def _delete_unreferenced(session: Session, stage: Stage) -> None:
         await session.execute(select(func.count()).select_from(gone.subquery()))
     # What goes refers to nothing any more, neither to what goes with it.
     await _unlink(session, target, _is_gone(stage))
+    await _delete_leaves(session, target, references, _is_gone(stage))
+
+
+async def _delete_leaves(
+    session: Session,
+    table: Table,
+    references: Sequence[ForeignKeyConstraint],
+    *criteria: ColumnElement[bool],
+) -> None:
+    """Delete what nobody refers to, and what nobody refers to then, and so on."""
     dialect = session.get_bind().dialect
     unreferenced = [~is_referenced(reference, dialect) for reference in references]
-    await session.execute(delete(target).where(_is_gone(stage), *unreferenced))
+    statement = delete(table).where(*criteria, *unreferenced)
+    is_deep = stays(own_references(table))
+    while (await _changed(session, statement)) and is_deep:
+        pass
+
+
+async def _changed(session: Session, statement: Executable) -> bool:
+    result: Any = await session.execute(statement)
+    return bool(result.rowcount)
 
 
 async def _unlink(session: Session, table: Table, *criteria: ColumnElement[bool]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select, true
+from sqlalchemy import CheckConstraint, and_, or_, select, true
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.tables import all_tables
@@ -43,9 +43,26 @@ def own_references(table: Table) -> list[ForeignKeyConstraint]:
 
 
 def links_of(references: Sequence[ForeignKeyConstraint]) -> list[Column[Any]]:
-    """Return the columns that may be NULL, where a row refers to nothing."""
+    """Return the columns that may be NULL for a while, where a row refers to nothing."""
     columns = (column for reference in references for column in reference.columns)
-    return list(dict.fromkeys(column for column in columns if column.nullable))
+    may_be_null = (column for column in columns if column.nullable and not _is_checked(column))
+    return list(dict.fromkeys(may_be_null))
+
+
+def _is_checked(column: Column[Any]) -> bool:
+    """Tell whether a CHECK may be about the column: one that has its name in it."""
+    checks = (c for c in column.table.constraints if isinstance(c, CheckConstraint))
+    return any(column.name in str(check.sqltext) for check in checks)
+
+
+def stays(references: Sequence[ForeignKeyConstraint]) -> bool:
+    """Tell whether a row must refer to another as long as it is there."""
+    return not all(links_of([reference]) for reference in references)
+
+
+def restricts(references: Sequence[ForeignKeyConstraint]) -> bool:
+    """Tell whether any backend refuses to delete both rows of a reference at once."""
+    return any((reference.ondelete or "").upper() == "RESTRICT" for reference in references)
 
 
 def checks_each_row(dialect: Dialect) -> bool:
@@ -67,15 +84,22 @@ def refers(
 
 
 def is_referenced(reference: ForeignKeyConstraint, dialect: Dialect) -> ColumnElement[bool]:
-    """Return what is true of the rows of the referenced table that some row refers to."""
+    """Return what is true of the rows of the referenced table that have to stay for another.
+
+    On MySQL and MariaDB a row that refers to itself has to stay, too.
+    """
     target = reference.referred_table
     referring: FromClause = reference.table
+    criteria = []
     if referring is target and checks_each_row(dialect):
         # MySQL deletes from no table that it reads, but from a copy's original.
         referring = select(*reference.columns).distinct().subquery()
     elif referring is target:
         referring = target.alias()
-    return sql_exists().where(refers(reference, referring, target)).correlate(target)
+        key = target.primary_key.columns
+        criteria.append(or_(*(referring.columns[column.key] != column for column in key)))
+    exists = sql_exists().where(refers(reference, referring, target), *criteria)
+    return exists.correlate(target)
 
 
 def name_of(reference: ForeignKeyConstraint) -> str:

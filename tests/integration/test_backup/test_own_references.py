@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -61,17 +63,47 @@ def tables() -> list[Table]:
     return [nodes, orders, notes]
 
 
-@pytest.fixture
-async def trees(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
-    """A database with tables more, which the models have until the test ends."""
-    made = tables()
+@asynccontextmanager
+async def added(db: DatabaseManager, made: list[Table]) -> AsyncIterator[None]:
+    """Create tables, and take them from the models afterwards."""
     try:
         async with db.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all, tables=made)
-        yield db
+        yield
     finally:
         for table in made:
             Base.metadata.remove(table)
+
+
+@pytest.fixture
+async def trees(db: DatabaseManager) -> AsyncIterator[DatabaseManager]:
+    """A database with tables more, which the models have until the test ends."""
+    async with added(db, tables()):
+        yield db
+
+
+def twigs(parent: ForeignKey, *checks: CheckConstraint, nullable: bool = True) -> Table:
+    """Add a table whose rows refer to each other in a way of its own."""
+    return Table(
+        "twigs",
+        Base.metadata,
+        Column("id", RowId(), primary_key=True, autoincrement=False),
+        Column("parent_id", RowId(), parent, nullable=nullable),
+        *checks,
+    )
+
+
+async def grow_and_cut(db: DatabaseManager, *, root: int | None = None) -> None:
+    """Load a long branch in every way, and shorter ones."""
+    branch = [{"id": 1, "parent_id": root}]
+    branch += [{"id": number, "parent_id": number - 1} for number in range(2, 40)]
+    steps: list[tuple[Mode, int]] = [
+        ("append", 30), ("restore", 20), ("upsert", 39), ("replace", 5), ("restore", 39),
+    ]  # fmt: skip
+    for mode, length in steps:
+        await load_rows(db, mode, twigs=branch[:length])
+        largest = 39 if mode == "upsert" else length
+        assert await stored(db, "twigs", "id") == list(range(1, largest + 1)), mode
 
 
 def node(number: int, parent: int | None = None, **values: Any) -> dict[str, Any]:
@@ -208,3 +240,24 @@ async def test_a_unique_key_with_a_reference_is_named(trees: DatabaseManager, mo
     with pytest.raises(ImportDataError, match="row 2 has the same") as caught:
         await load_rows(trees, mode, nodes=rows)
     assert (caught.value.row, caught.value.column) == (3, "parent_id, name")
+
+
+@pytest.mark.parametrize("action", [None, "RESTRICT", "CASCADE", "SET NULL"])
+async def test_rows_go_whatever_would_become_of_those_below(
+    db: DatabaseManager, action: str | None
+) -> None:
+    async with added(db, [twigs(ForeignKey("twigs.id", ondelete=action))]):
+        await grow_and_cut(db)
+
+
+async def test_a_reference_that_is_checked_is_never_taken_away(db: DatabaseManager) -> None:
+    is_root = CheckConstraint("id < 2 OR parent_id IS NOT NULL", name="root")
+    async with added(db, [twigs(ForeignKey("twigs.id"), is_root)]):
+        await grow_and_cut(db)
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
+async def test_a_root_may_refer_to_itself(db: DatabaseManager) -> None:
+    """MariaDB deletes no such row."""
+    async with added(db, [twigs(ForeignKey("twigs.id"), nullable=False)]):
+        await grow_and_cut(db, root=1)
