@@ -171,10 +171,11 @@ def _update(stage: Stage, links: Values) -> Executable | None:
 def _update_links(stage: Stage) -> Executable:
     target = stage.target
     links = {name: stage.table.columns[name] for name in links_in(stage)}
-    is_other = or_(*(c.is_distinct_from(links[c.name]) for c in target.columns if c.name in links))
+    linked = {c: links[c.name] for c in target.columns if c.name in links}
+    is_other = or_(*(column.is_distinct_from(link) for column, link in linked.items()))
     # Nothing else changes, not even the time of the change.
-    kept = {column.name: column for column in target.columns if column.onupdate is not None}
-    return update(target).where(_same_key(target, stage), is_other).values({**kept, **links})
+    kept = {column: column for column in target.columns if column.onupdate is not None}
+    return update(target).where(_same_key(target, stage), is_other).values({**kept, **linked})
 
 
 def _version_of(table: Table) -> Column[Any] | None:
@@ -229,7 +230,7 @@ async def _unlink(session: Session, table: Table, *criteria: ColumnElement[bool]
     links = links_of(own_references(table))
     if links:
         is_linked = or_(*(column.is_not(None) for column in links))
-        nothing = {column.name: null() for column in links}
+        nothing = {column: null() for column in links}
         await session.execute(update(table).where(is_linked, *criteria).values(nothing))
 
 
