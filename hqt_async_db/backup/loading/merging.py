@@ -66,6 +66,8 @@ async def replace(session: Session, stages: Sequence[Stage]) -> None:
 
     Nothing cascades. What nobody refers to is deleted before, so that its
     unique keys are free; what the new rows no longer refer to, afterwards.
+    Where rows must refer to others of their table, that takes as many
+    statements as the branches that go are deep.
 
     Raises:
         ImportDataError: As there, or a row to be deleted is referenced; says
