@@ -29,6 +29,7 @@ from hqt_async_db.backup.native.sqlite_snapshot import (
     together,
 )
 from hqt_async_db.backup.snapshot import snapshot
+from hqt_async_db.backup.tables import stored_columns
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
@@ -209,7 +210,7 @@ async def _dump(
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
         for table in layout.tables:
-            Encoder(tuple(table.columns), "jsonl")  # a restore reads the rows as text
+            Encoder(stored_columns(table), "jsonl")  # a restore reads the rows as text
         _warn_of_others(layout)
         tables = [table.name for table in layout.tables]
         _refuse_unstamped(db, layout.revision, tables)

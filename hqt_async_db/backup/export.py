@@ -20,7 +20,13 @@ from hqt_async_db.backup.manifest import (
 )
 from hqt_async_db.backup.progress import Report
 from hqt_async_db.backup.snapshot import Snapshot, TableQuery, snapshot
-from hqt_async_db.backup.tables import all_tables, columns_named, equals, table_named
+from hqt_async_db.backup.tables import (
+    all_tables,
+    columns_named,
+    equals,
+    stored_columns,
+    table_named,
+)
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.errors import BackupError, InvalidInputError
@@ -99,7 +105,7 @@ async def export_all_tables(  # noqa: PLR0913 - keyword-only options of an expor
     folder = path_of(directory)
     targets = [
         Target(
-            TableQuery(table, tuple(table.columns)),
+            TableQuery(table, stored_columns(table)),
             folder / f"{table.name}.{form}{suffix}",
             form,
             formula_guard,

@@ -12,6 +12,7 @@ from hqt_async_db.backup.reading.any_rows import any_blocks
 from hqt_async_db.backup.reading.postgresql_copy import copied_blocks, copy_sql
 from hqt_async_db.backup.reading.query import Block, TableQuery
 from hqt_async_db.backup.reading.sqlite_rows import sqlite_blocks, sqlite_sql
+from hqt_async_db.backup.tables import stored_columns
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.migrations.schema import read_state
 
@@ -54,7 +55,7 @@ class Snapshot:
 
     def lines(self, table: Table) -> AsyncGenerator[Block, None]:
         """Return all of a table as canonical JSON Lines; as :meth:`blocks` does."""
-        return self.blocks(TableQuery(table, tuple(table.columns)), "jsonl")
+        return self.blocks(TableQuery(table, stored_columns(table)), "jsonl")
 
     async def blocks(
         self, query: TableQuery, form: Format, *, formula_guard: bool = False

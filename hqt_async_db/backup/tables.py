@@ -51,14 +51,19 @@ def refuse_unknown(manifest: Manifest, path: Path) -> None:
         raise BackupError(msg)
 
 
+def stored_columns(table: Table) -> tuple[Column[Any], ...]:
+    """Return the columns that take a value: all but those that the database computes."""
+    return tuple(column for column in table.columns if column.computed is None)
+
+
 def columns_named(table: Table, names: Iterable[str] | None) -> tuple[Column[Any], ...]:
-    """Return the chosen columns in the order given, or all of them.
+    """Return the chosen columns in the order given, or all that take a value.
 
     Raises:
         InvalidInputError: One is unknown or given twice, or there is none.
     """
     if names is None:
-        return tuple(table.columns)
+        return stored_columns(table)
     names = tuple(names)
     if not names or len(set(names)) < len(names):
         msg = "give at least one column, and each once"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hqt_async_db.backup.formats.encode import has_text
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.progress import Progress
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import all_tables, stored_columns
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
@@ -126,7 +126,7 @@ async def entries_of(
 async def _entry(
     view: Snapshot, table: Table, thread: WorkThread, progress: ProgressCallback | None
 ) -> TableEntry:
-    if not (table.primary_key.columns and has_text(table.columns)):
+    if not (table.primary_key.columns and has_text(stored_columns(table))):
         return TableEntry(table=table.name, rows=await view.count(table))
     found = TableText(thread)
     await found.read(view, table, progress)

@@ -106,7 +106,8 @@ class Stage:
             elif column is self.target.autoincrement_column or column in filled:
                 may_lack = True
             else:
-                may_lack = bool(column.nullable) or column.server_default is not None
+                by_database = (column.computed, column.server_default)
+                may_lack = bool(column.nullable) or by_database != (None, None)
             if not may_lack:
                 msg = f"{self.source}: the column {column.name!r} is missing"
                 raise ImportDataError(msg, source=self.source, column=column.name)

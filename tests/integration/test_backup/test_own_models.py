@@ -62,6 +62,17 @@ WITHOUT_KEY = """
                 await session.execute(insert(tagged).values(values))
         return await held(db)
 """
+COMPUTED = """
+    class Lot(Base):
+        __tablename__ = "lots"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        qty: Mapped[float]
+        value: Mapped[float] = mapped_column(Computed("qty * 2", persisted=True))
+        lots: Mapped[float | None] = mapped_column(Computed("qty / 4", persisted=True))
+    lots = BaseRepository[Lot]
+    async def held(db):
+        return [tuple(row) for row in await lots(db).rows("id", "qty", "value", "lots")]
+"""
 CALLED_OTHERWISE = """
     class Fill(Base):
         __tablename__ = "Order Fills"
@@ -104,6 +115,34 @@ async def test_what_could_not_come_back_is_refused_by_name(
     has_dump = backend == "postgresql" and TOOLS is not None
     arguments = str(tmp_path), str(TOOLS), "native" if has_dump else "archive"
     assert await run_application(OF_ANY_TYPE, work, database_url, *arguments) == "\n"
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_what_the_database_computes_is_computed_again(
+    database_url: str, tmp_path: Path, backend: str
+) -> None:
+    work = """
+        from hqt_async_db.backup import copy_database
+        await lots(db).create(qty=2.0)
+        rows, tools = await held(db), {"tools_dir": arguments[1]}
+        assert rows == [(1, 2.0, 4.0, 0.5)]
+        for format in arguments[2:]:
+            path = await backup.backup_database(arguments[0], format=format, **tools)
+            assert (await backup.verify_backup(path, **tools)).rows["lots"] == 1
+            await lots(db).update_many(Lot.id == 1, values={"qty": 5.0})
+            await backup.restore_database(path, confirm=True, **tools)
+            assert await held(db) == rows
+        await backup.export_all_tables(arguments[0] + "/exports", format="csv")
+        for how in {"replace": True}, {"upsert": True}:
+            await backup.import_all_tables(arguments[0] + "/exports", **how)
+            assert await held(db) == rows
+        async with DatabaseManager("sqlite:///" + arguments[0] + "/copy.db") as copy:
+            await copy_database(db, copy)
+            assert await held(copy) == rows
+    """
+    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
+    formats = ["archive", "native"] if has_native else ["archive"]
+    await run_application(COMPUTED, work, database_url, str(tmp_path), str(TOOLS), *formats)
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
