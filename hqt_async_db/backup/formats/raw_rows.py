@@ -18,6 +18,7 @@ from sqlalchemy import Integer, String, case, func, literal_column, type_coerce
 
 from hqt_async_db.backup.formats.doubles import double_text
 from hqt_async_db.backup.formats.encode import Encoder, money_text
+from hqt_async_db.errors import BackupVerificationError
 from hqt_async_db.models.types import (
     ColumnType,
     Double,
@@ -30,6 +31,7 @@ from hqt_async_db.models.types import (
     RowId,
     UtcDateTime,
 )
+from hqt_async_db.models.types.column import column_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +111,7 @@ class RawRows:
     """
 
     def __init__(self, columns: Sequence[Column[Any]], form: Format, dialect: Dialect) -> None:
+        self._columns = columns
         self._encoder = Encoder(columns, form)
         self._readers = [_reader(column, dialect) for column in columns]
         self._changes = [
@@ -122,9 +125,30 @@ class RawRows:
         self._one_by_one = _needs_encoder(columns, form)
 
     def write(self, rows: Sequence[Sequence[Any]]) -> bytes:
-        """Return the lines of some rows; for a thread, as it takes half a millisecond."""
-        lines = None if self._one_by_one else self._many(self._changed(rows))
-        return self._encoded(rows) if lines is None else lines
+        """Return the lines of some rows; for a thread, as it takes half a millisecond.
+
+        Raises:
+            BackupVerificationError: Somebody else stored what is no value of
+                its column.
+        """
+        try:
+            lines = None if self._one_by_one else self._many(self._changed(rows))
+            return self._encoded(rows) if lines is None else lines
+        except (AttributeError, KeyError, TypeError, ValueError):
+            msg = f"{self._unfit_in(rows)} is no value of its type; something else stored it"
+        raise BackupVerificationError(msg)
+
+    def _unfit_in(self, rows: Sequence[Sequence[Any]]) -> str:
+        """Say which column has a value that cannot be read."""
+        columns = list(zip(*rows, strict=True))
+        for index, read in (*self._changes, *enumerate(self._readers, 1)):
+            try:
+                values = [read(value) for value in columns[index] if value is not None]
+            except (AttributeError, KeyError, TypeError, ValueError):
+                values = [b""]
+            if any(isinstance(value, bytes) for value in values):
+                return f"a value of {column_field(self._columns[index - 1])}"
+        return "a value"
 
     def _changed(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
         if not self._changes:
