@@ -319,7 +319,9 @@ class Reads(Bound[ModelT]):
             if self._executor.is_one_shot:
                 msg = "for_update locks until a session ends; use a repository bound to a session"
                 raise InvalidInputError(msg, field="for_update")
-            statement = statement.with_for_update().execution_options(populate_existing=True)
+            # Of what is loaded beside it PostgreSQL could not lock an outer join.
+            statement = statement.with_for_update(of=self.model)
+            statement = statement.execution_options(populate_existing=True)
         if not load:
             return await self._executor.fetch(statement, values, shape="instances")
         async with self._executor.reading() as executor:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
 
 ROW: Final = "hqt_row"
-_KEEPS_ZERO: Final = "SET sql_mode = CONCAT(@hqt_mode, ',NO_AUTO_VALUE_ON_ZERO')"
 # What SQLAlchemy and the driver prepare in a millisecond or two.
 _VALUES_PER_STATEMENT: Final = 500
 _ROWS_PER_GROUP: Final = 1000
@@ -153,11 +152,6 @@ class PlainStaging:
 
     async def create(self, stage: Stage) -> None:
         """Make the temporary table, which commits nothing."""
-        if self._is_mysql:
-            # A primary key of 0 would be taken for none.
-            mode = "SET @hqt_mode = COALESCE(@hqt_mode, @@sql_mode)"
-            await self._session.execute(text(mode))
-            await self._session.execute(text(_KEEPS_ZERO))
         await self._session.execute(CreateTable(stage.table))
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
@@ -176,8 +170,6 @@ class PlainStaging:
         kind = "TEMPORARY TABLE" if self._is_mysql else "TABLE"
         name = self._session.get_bind().dialect.identifier_preparer.format_table(stage.table)
         await self._session.execute(text(f"DROP {kind} {name}"))
-        if self._is_mysql:
-            await self._session.execute(text("SET sql_mode = @hqt_mode"))
 
     async def discard(self, stages: Sequence[Stage]) -> None:
         """Close the connection, and with it everything that was temporary.

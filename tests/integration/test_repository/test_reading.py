@@ -155,6 +155,26 @@ async def test_loader_options_load_paths_of_several_steps(db: DatabaseManager) -
         _ = joined.items[0].backtests
 
 
+async def test_a_row_is_locked_alone_where_others_are_loaded_beside_it(db: DatabaseManager) -> None:
+    user = await add_user(db)
+    async with db.session() as session:
+        found = await UserRepository(session).get_by_id(
+            user.id, load=(joinedload(User.settings),), for_update=True
+        )
+        assert found is not None
+        assert found.settings is None
+
+
+async def test_a_key_of_0_is_a_key(bind: Bind) -> None:
+    users = UserRepository(bind)
+    assert (await users.create(id=0, **user_row("zero"))).id == 0
+    await users.create_many([user_row("next")])
+    found = await users.get_by_id(0)
+    assert found is not None
+    assert found.username == "zero"
+    assert await users.count(User.id > 0) == 1
+
+
 async def test_rows_are_locked_until_the_session_ends(db: DatabaseManager) -> None:
     user = await add_user(db)
     order: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.options import Options
     from hqt_async_db.connection.sessions.transaction import Receipt
     from hqt_async_db.connection.urls import Target
+
+# A value that does not fit is an error, and a key of 0 is a key.
+_SQL_MODE: Final = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO"
 
 
 class MySQL:
@@ -133,7 +136,7 @@ class MySQL:
         seconds = max(1, math.ceil(self._options.lock_timeout_s))
         settings = [
             "time_zone='+00:00'",
-            "sql_mode=CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_ALL_TABLES')",
+            f"sql_mode=CONCAT_WS(',', NULLIF(@@sql_mode, ''), '{_SQL_MODE}')",
             f"innodb_lock_wait_timeout={seconds}",
             f"lock_wait_timeout={seconds}",
             # Drivers fetch warnings and log them, with the values in them.
