@@ -44,7 +44,7 @@ class HqtSQLiteCompiler(SQLiteCompiler):
     def visit_now_func(self, fn: Any, **kw: Any) -> str:
         """Render the time as it is stored, and so compared: SQLite's own text is shorter."""
         del fn, kw
-        return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+        return "CURRENT_TIMESTAMP || '.000000'"
 
     visit_current_timestamp_func = visit_now_func
 
