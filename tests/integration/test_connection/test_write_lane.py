@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from hqt_async_db import (
     BaseRepository,
     CheckViolationError,
+    ConfigurationError,
     DatabaseClosedError,
     DatabaseLockedError,
     DatabaseManager,
@@ -369,7 +370,7 @@ async def test_a_task_whose_write_was_withdrawn_may_write_again(
 async def test_the_timeout_that_sqlite3_knows_leaves_every_wait_cancellable(
     make_db: MakeDb, database_url: str
 ) -> None:
-    db = make_db(connect_args={"timeout": 8}, lock_timeout_s=1)
+    db = make_db(connect_args={"timeout": 1})
     await create_table(db)
     async with locked_by_another_program(database_url):
         for use in (lambda: repository(db).create(name="a"), lambda: in_a_session(db, "b")):
@@ -378,8 +379,17 @@ async def test_the_timeout_that_sqlite3_knows_leaves_every_wait_cancellable(
                 async with asyncio.timeout(0.2):
                     await use()
             assert time.monotonic() - began < 1
-        with pytest.raises(DatabaseLockedError):
-            await repository(db).create(name="c")
+            began = time.monotonic()
+            with pytest.raises(DatabaseLockedError):
+                await use()
+            assert 0.9 < time.monotonic() - began < 3
+
+
+def test_a_timeout_in_the_url_is_one_and_must_be_a_number() -> None:
+    with pytest.raises(ConfigurationError, match="lock_timeout_s must be a positive number"):
+        DatabaseManager("sqlite:///x.db?timeout=soon")
+    with pytest.raises(ConfigurationError, match="lock_timeout_s must be a positive number"):
+        DatabaseManager("sqlite:///x.db", connect_args={"timeout": None})
 
 
 async def in_a_session(db: DatabaseManager, name: str) -> None:

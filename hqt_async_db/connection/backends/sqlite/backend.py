@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -50,7 +52,7 @@ class SQLite:
 
     def __init__(self, target: Target, options: Options) -> None:
         self._target = target
-        self._options = options
+        self._options = _with_timeout(options, target)
         self._stock = target.driver == "aiosqlite"
         self.has_two_engines = not target.is_memory
         self._engines: dict[Role, AsyncEngine] = {}
@@ -180,6 +182,16 @@ class SQLite:
             f"PRAGMA journal_size_limit={self._log.limit_bytes}",
             *shared,
         )
+
+
+def _with_timeout(options: Options, target: Target) -> Options:
+    """Return options that take sqlite3's ``timeout`` for ``lock_timeout_s``, if it is given."""
+    given: dict[str, Any] = {**target.url.query, **options.connect_args}
+    timeout_s = given.get("timeout", options.lock_timeout_s)
+    if isinstance(timeout_s, str):
+        with suppress(ValueError):  # refused as it is
+            timeout_s = float(timeout_s)
+    return replace(options, lock_timeout_s=timeout_s)
 
 
 def _stock_options(mode: Mode) -> dict[str, Any]:

@@ -79,15 +79,15 @@ class _Opener:
 
     Attributes:
         path: Absolute path of the file, None for a database in memory.
-        lock_timeout_s: How long to wait for the lock of another process, or
-            what ``timeout`` says, as sqlite3 calls it.
+        lock_timeout_s: How long to wait for the lock of another process;
+            ``timeout``, as sqlite3 calls it, if only that is given.
     """
 
     def __init__(self, address: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self.path = path_of(str(address[0]))
-        patience_s = keywords.pop("lock_timeout_s", 5.0)
         # SQLite itself waits in steps, as nothing could cancel it meanwhile.
-        self.lock_timeout_s = float(keywords.pop("timeout", patience_s))
+        timeout_s = keywords.pop("timeout", 5.0)
+        self.lock_timeout_s = keywords.pop("lock_timeout_s", timeout_s)
         self._pragmas = tuple(keywords.pop("pragmas", ()))
         self._new_file_pragmas = tuple(keywords.pop("new_file_pragmas", ()))
         self._address = address
