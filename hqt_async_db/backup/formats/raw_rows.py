@@ -34,7 +34,7 @@ from hqt_async_db.models.types import (
 from hqt_async_db.models.types.column import column_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Column, ColumnElement, Dialect
 
@@ -57,6 +57,8 @@ _POINT_IN_JSON: Final = re.compile(rb'\.0,"')
 _ROW_IN_JSON: Final = re.compile(rb'," ":0\},\{"":0,')
 _FLAGS: Final[dict[Any, Any]] = {None: None, 0: False, 1: True}
 _WORDS: Final[dict[Any, Any]] = {None: None, 0: "false", 1: "true"}
+# What reading and writing raise where a value is not of its column's type.
+_OF_UNFIT: Final = (AttributeError, KeyError, TypeError, ValueError)
 _PLAIN: Final = (RowId, Int32, Int64, Double, ExactText, UtcDateTime, Money, Flag)
 
 
@@ -134,7 +136,7 @@ class RawRows:
         try:
             lines = None if self._one_by_one else self._many(self._changed(rows))
             return self._encoded(rows) if lines is None else lines
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except _OF_UNFIT:
             msg = f"{self._unfit_in(rows)} is no value of its type; something else stored it"
         raise BackupVerificationError(msg)
 
@@ -142,11 +144,7 @@ class RawRows:
         """Say which column has a value that cannot be read."""
         columns = list(zip(*rows, strict=True))
         for index, read in (*self._changes, *enumerate(self._readers, 1)):
-            try:
-                values = [read(value) for value in columns[index] if value is not None]
-            except (AttributeError, KeyError, TypeError, ValueError):
-                values = [b""]
-            if any(isinstance(value, bytes) for value in values):
+            if not _are_fit(columns[index], read):
                 return f"a value of {column_field(self._columns[index - 1])}"
         return "a value"
 
@@ -184,6 +182,14 @@ class RawRows:
             for reader, values in zip(self._readers, columns, strict=True)
         ]
         return self._encoder.rows(list(zip(*read, strict=True)))
+
+
+def _are_fit(values: Iterable[Any], read: Callable[[Any], Any]) -> bool:
+    """Tell whether all values can be read, and are no bytes, which have no text."""
+    try:
+        return not any(isinstance(read(value), bytes) for value in values if value is not None)
+    except _OF_UNFIT:
+        return False
 
 
 def _canonical(written: bytes) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hqt_async_db.connection.backends.mysql.connection import is_open
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
 
 
 def is_lost(connection: Connection | None) -> bool:
@@ -18,11 +18,14 @@ def is_lost(connection: Connection | None) -> bool:
     """
     if connection is None or connection.closed or connection.invalidated:
         return False
-    pooled: Any = connection.connection.dbapi_connection
-    if connection.dialect.detect_autocommit_setting(pooled):
-        return False
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name in {"mysql", "mariadb"}:
+    dialect, pooled = connection.dialect, connection.connection
+    return _is_closed(dialect, pooled.driver_connection) and not dialect.detect_autocommit_setting(
+        cast("Any", pooled.dbapi_connection)
+    )
+
+
+def _is_closed(dialect: Dialect, driver: Any) -> bool:
+    if dialect.name in {"mysql", "mariadb"}:
         return not is_open(driver)
     is_closed = getattr(driver, "is_closed", None)  # asyncpg's
     return is_closed is not None and bool(is_closed())

@@ -71,12 +71,12 @@ class JsonDict(ColumnType[dict[str, Any]]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:  # noqa: ARG002
         """Return the function that reads what the driver returned; PostgreSQL's read it."""
-        return None if dialect.name == "postgresql" else _read
+        return None if dialect.name == "postgresql" else self.of_text
 
     @staticmethod
     def of_text(value: Any) -> Any:
-        """Return the object of a stored JSON text."""
-        return _read(value)
+        """Return the value of a stored JSON text, and one that was read already as it is."""
+        return json.loads(value) if isinstance(value, str | bytes) else value
 
     def compare_values(self, x: Any, y: Any) -> bool:
         """Tell whether two values are the same JSON, in which 1 is neither true nor 1.0."""
@@ -89,7 +89,3 @@ class JsonDict(ColumnType[dict[str, Any]]):
 
 def _sorted(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _read(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str | bytes) else value
