@@ -84,6 +84,12 @@ CALLED_OTHERWISE = """
 """
 
 
+def formats_of(backend: str) -> list[str]:
+    """Return the formats in which the tests can back a backend up."""
+    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
+    return ["archive", "native"] if has_native else ["archive"]
+
+
 @pytest.mark.backends("sqlite-file")
 async def test_a_copy_of_the_file_brings_values_of_any_type_back(
     database_url: str, tmp_path: Path
@@ -140,9 +146,9 @@ async def test_what_the_database_computes_is_computed_again(
             await copy_database(db, copy)
             assert await held(copy) == rows
     """
-    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
-    formats = ["archive", "native"] if has_native else ["archive"]
-    await run_application(COMPUTED, work, database_url, str(tmp_path), str(TOOLS), *formats)
+    await run_application(
+        COMPUTED, work, database_url, str(tmp_path), str(TOOLS), *formats_of(backend)
+    )
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
@@ -160,9 +166,9 @@ async def test_rows_without_a_key_come_back(
             assert restored.rows["users_tags"] == 5
             assert await held(db) == rows
     """
-    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
-    formats = ["archive", "native"] if has_native else ["archive"]
-    await run_application(WITHOUT_KEY, work, database_url, str(tmp_path), str(TOOLS), *formats)
+    await run_application(
+        WITHOUT_KEY, work, database_url, str(tmp_path), str(TOOLS), *formats_of(backend)
+    )
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")

@@ -118,21 +118,25 @@ async def test_a_writer_is_waited_for(
     assert restored.safety_backup is not None
 
 
-@pytest.mark.backends("sqlite-file")
-async def test_what_is_written_meanwhile_is_in_the_safety_backup_or_in_the_database(
-    db: DatabaseManager, tmp_path: Path
-) -> None:
-    backup = DatabaseBackup(db)
-    await fill(db)
-    path = await backup.backup_database(tmp_path)
-    restoring = asyncio.create_task(backup.restore_database(path, confirm=True))
+async def write_beside_a_restore(db: DatabaseManager, path: Path) -> tuple[list[str], set[str]]:
+    """Return the users that were acknowledged meanwhile, and those in the safety backup."""
+    restoring = asyncio.create_task(DatabaseBackup(db).restore_database(path, confirm=True))
     written: list[str] = []
     while not restoring.done():
         user = await UserRepository(db).create(**user_row(f"w{len(written)}"))
         written.append(user.username)
     restored = await restoring
     with closing(connect(str(restored.safety_backup))) as safety:
-        before = {str(name) for (name,) in await run(safety, "SELECT username FROM users")}
+        return written, {str(name) for (name,) in await run(safety, "SELECT username FROM users")}
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_what_is_written_meanwhile_is_in_the_safety_backup_or_in_the_database(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    written, before = await write_beside_a_restore(db, path)
     assert len(written) > 10
     assert set(written) <= before | set(await usernames(db))
 
@@ -144,14 +148,7 @@ async def test_nor_is_any_write_lost_where_rows_are_replaced(tmp_path: Path, wha
     async with DatabaseManager(f"sqlite+{what.format(tmp_path)}", pool_size=2) as db:
         await db.create_all()
         path = (await two_states(db, tmp_path, "archive"))[1]
-        restoring = asyncio.create_task(DatabaseBackup(db).restore_database(path, confirm=True))
-        written: list[str] = []
-        while not restoring.done():
-            user = await UserRepository(db).create(**user_row(f"w{len(written)}"))
-            written.append(user.username)
-        restored = await restoring
-        with closing(connect(str(restored.safety_backup))) as safety:
-            before = {str(name) for (name,) in await run(safety, "SELECT username FROM users")}
+        written, before = await write_beside_a_restore(db, path)
         assert {"keeper", "w0"} <= before
         assert set(written) <= before | set(await usernames(db))
 

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from hqt_async_db import BaseRepository, ConnectionFailedError, DatabaseManager
+from hqt_async_db.connection.backends.mysql.connection import is_open
 from tests.integration.test_connection.entries import Entry, create_table, names_in
+from tests.integration.test_connection.holding import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,9 +30,15 @@ LONGEST_S = 8.0
 async def lose(session: Session, killer: DatabaseManager, backend: str) -> None:
     """Have the server end the session's connection, and the driver see it."""
     number = await session.scalar(text(ITSELF[backend]))
+    pooled = await (await session.connection()).get_raw_connection()
     async with killer.session() as other:
         await other.execute(text(END[backend].format(number)))
-    await asyncio.sleep(0.3)
+    await until(lambda: is_closed(pooled.driver_connection))
+
+
+def is_closed(driver: Any) -> bool:
+    """Tell whether asyncpg or asyncmy has seen the end of a connection."""
+    return driver.is_closed() if hasattr(driver, "is_closed") else not is_open(driver)
 
 
 @pytest.mark.parametrize("mode", [{}, {"write": True}, {"snapshot": True}])

@@ -223,7 +223,8 @@ async def test_a_place_of_a_connection_that_did_not_come_is_taken_at_once(make_d
     first = asyncio.create_task(repository(db).count())
     await asyncio.sleep(0)
     second = asyncio.create_task(repository(db).count())
-    await asyncio.sleep(0.002)
+    for _ in range(3):  # until both are on their way, and no server has answered yet
+        await asyncio.sleep(0)
     assert not first.done()
     first.cancel()
     began = time.monotonic()
