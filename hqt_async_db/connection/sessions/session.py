@@ -201,7 +201,7 @@ class Session(QuickSession):
             self._inside()
 
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
-        """End the transaction in a task that no cancellation reaches."""
+        """End the transaction, or undo a savepoint, in a task that no cancellation reaches."""
         with self._occupancy.uninterrupted():
             try:
                 await tasks.finish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,12 @@ class _Factor(TypeDecorator[Decimal]):
         if value is None:
             return None
         value = unboxed(value)
-        if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
-            msg = f"money is multiplied with a number, not {kind_of(value)}"
-            raise InvalidInputError(msg)
-        factor = Decimal(float.__repr__(value) if isinstance(value, float) else value)
-        if not factor.is_finite():
-            msg = "money is multiplied with a finite number"
+        factor = None
+        if isinstance(value, int | Decimal | str | float) and not isinstance(value, bool):
+            with suppress(InvalidOperation):  # text that is no number
+                factor = Decimal(float.__repr__(value) if isinstance(value, float) else value)
+        if factor is None or not factor.is_finite():
+            msg = f"money is multiplied with a finite number, not {kind_of(value)}"
             raise InvalidInputError(msg)
         return factor
 

@@ -231,7 +231,8 @@ async def test_a_factor_beside_money_keeps_all_its_places(db: DatabaseManager) -
     assert (str(read.equity), str(read.profit)) == ("20000.00000000", "671234.56780000")
     assert await snapshots.count(AccountSnapshot.balance / 10**10 > Decimal("0.0099")) == 1
     assert await snapshots.count(AccountSnapshot.balance * 1e-9 > 0) == 1
-    for wrong in (True, float("nan")):
+    assert await snapshots.count(AccountSnapshot.balance * "0.000000001" > 0) == 1
+    for wrong in (True, float("nan"), "much"):
         with pytest.raises(InvalidInputError, match="money is multiplied with"):
             await snapshots.count(AccountSnapshot.balance * wrong > 0)
 
