@@ -379,7 +379,7 @@ class DatabaseManager:
             record=self._record,
             purpose=purpose,
             shortcut=self._shortcut,
-            reads_stand_alone=mode in (Mode.DEFAULT, Mode.READ_ONLY),
+            mode=mode,
         )
         self._sessions.add(session)
         return session

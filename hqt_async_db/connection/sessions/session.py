@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hqt_async_db.connection import tasks
+from hqt_async_db.connection.backends.backend import Mode
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.proxies import QuickConnection, QuickSession
@@ -81,7 +82,7 @@ class Session(QuickSession):
         record: Callable[[Receipt], None],
         purpose: str = "session",
         shortcut: Shortcut | None = None,
-        reads_stand_alone: bool = False,
+        mode: Mode,
     ) -> None:
         super().__init__(engine, sync_session_class=TrackedSession, expire_on_commit=False)
         self.sync_session.written_tables = set()
@@ -94,7 +95,8 @@ class Session(QuickSession):
         self._is_over = False
         self.unread = UnreadRows()
         self.shortcut = shortcut
-        self.reads_stand_alone = reads_stand_alone
+        self.reads_stand_alone = mode in (Mode.DEFAULT, Mode.READ_ONLY)
+        self._may_write = not mode.is_read_only
         self.receipt: Receipt | None = None
         self.has_committed = False
 
@@ -114,7 +116,8 @@ class Session(QuickSession):
         Raises:
             CommitOutcomeUnknownError: The connection broke during COMMIT, or
                 its answer did not come in ``commit_timeout_s``.
-            ConnectionFailedError: It was lost before, and nothing committed.
+            ConnectionFailedError: It was lost before, and nothing committed;
+                or at any time, where the session only reads.
             IntegrityViolationError: A deferred constraint refused it.
         """
         with self.within():
@@ -140,6 +143,7 @@ class Session(QuickSession):
                     timeout_s=self._commit_timeout_s,
                     record=self._record,
                     owner=self,
+                    may_write=self._may_write,
                 )
             finally:
                 self._is_given_up = tasks.are_running(self)

@@ -44,6 +44,7 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
     explain: Callable[[BaseException], BaseException] = translate,
     hasten: Callable[[], object] | None = None,
     in_place: bool = False,
+    may_write: bool = True,
 ) -> None:
     """Commit in a way that no cancellation can split.
 
@@ -59,8 +60,11 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
             the end about.
         in_place: Whether ``send`` waits as a rule for one answer of the driver
             only, and so needs no task of its own; see ``stepping.attend``.
+        may_write: Whether the database takes writes in this transaction; if
+            not, there is nothing whose outcome could be unknown.
 
     Raises:
+        ConnectionFailedError: As the next, where nothing can have been written.
         CommitOutcomeUnknownError: The connection broke, or the time was up,
             after COMMIT was sent.
         HqtDbError: The database refused the commit; nothing was committed.
@@ -72,6 +76,8 @@ async def commit(  # noqa: PLR0913 - everything a commit depends on
         _send(send), name="hqt_async_db commit", owner=owner, timeout_s=timeout_s, hasten=hasten
     )
     failure = _failure_of(ended, explain)
+    if isinstance(failure, CommitOutcomeUnknownError) and not may_write:
+        failure = _unanswered_read(failure)
     unknown = isinstance(failure, CommitOutcomeUnknownError)
     outcome: Outcome = "unknown" if unknown else "rolled_back" if failure else "committed"
     record(Receipt(outcome, tables))
@@ -106,6 +112,12 @@ def _failure_of(
         return error
     failure = explain(error)
     return unknown_outcome(failure) if _is_unknown(failure) else failure
+
+
+def _unanswered_read(failure: CommitOutcomeUnknownError) -> ConnectionFailedError:
+    """Return the error for the end of a transaction that only read."""
+    msg = "the connection was lost at the end of a transaction that only reads; it wrote nothing"
+    return ConnectionFailedError(msg, orig=failure.orig, connection_invalidated=True)
 
 
 def _is_unknown(failure: BaseException) -> bool:

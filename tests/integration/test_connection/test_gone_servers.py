@@ -119,6 +119,21 @@ async def test_a_savepoint_on_a_frozen_server_ends(
     assert time.monotonic() - began < LONGEST_S
 
 
+async def test_the_end_of_a_snapshot_on_a_frozen_server_is_in_no_doubt(
+    frozen: DatabaseManager, private_server: ServerProcess
+) -> None:
+    session = frozen.session(snapshot=True)
+
+    async def use() -> None:
+        async with session:
+            await session.execute(text("SELECT 1"))
+            await asyncio.to_thread(private_server.freeze)
+
+    with pytest.raises(ConnectionFailedError, match="wrote nothing") as caught:
+        await use()
+    assert (caught.value.retryable, session.outcome) == (True, "rolled_back")
+
+
 @pytest.mark.backends("postgresql")
 async def test_a_stream_that_is_left_on_a_frozen_server_ends(
     frozen: DatabaseManager, private_server: ServerProcess
