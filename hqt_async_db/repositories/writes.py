@@ -194,8 +194,9 @@ class Writes(Bound[ModelT]):
         One statement per thousand values, or per five hundred where they come
         back (per row on MySQL, not MariaDB, which cannot return them). With
         the manager, one transaction, in which rows of the same fields are one
-        statement on SQLite, and a COPY on PostgreSQL, or arrays of 1500 values
-        in all where they come back. The rows need not have the same fields.
+        statement on SQLite, and a COPY on PostgreSQL (asyncpg: one round trip
+        for up to 2000 rows), or arrays of 1500 values in all where they come
+        back. The rows need not have the same fields.
 
         Args:
             rows: Values by field name; any iterable.

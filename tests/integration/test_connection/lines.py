@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
 
 _COMMIT: Final = re.compile(rb"COMMIT(?!TED)")
+# The end of the rows that are copied into PostgreSQL.
+COPY_DONE: Final = re.compile(rb"c\x00\x00\x00\x04\Z")
 
-Action = Literal["hold request", "hold answer", "cut"]
+Action = Literal["watch", "hold request", "hold answer", "cut"]
 
 
 class Proxy:
-    """Relays to a server, until it is told to hold or to cut what concerns COMMIT.
+    """Relays to a server, until it is told to hold or to cut what concerns a commit.
 
     Attributes:
-        has_seen_commit: Set when a COMMIT passed after the proxy was armed.
+        has_seen_commit: Set when what commits passed after the proxy was armed.
         requests: How many messages went to the server.
     """
 
@@ -35,6 +37,7 @@ class Proxy:
         self._relays: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._action: Action | None = None
+        self._what = _COMMIT
         self.has_seen_commit = asyncio.Event()
         self.requests = 0
 
@@ -45,8 +48,14 @@ class Proxy:
         port = self._server.sockets[0].getsockname()[1]
         return self._target.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
 
-    def arm(self, action: Action) -> None:
-        """From the next COMMIT on, hold it or the answer to it, or cut its connection."""
+    def arm(self, action: Action, what: re.Pattern[bytes] = _COMMIT) -> None:
+        """Watch for the next COMMIT; hold it or the answer to it, or cut its connection.
+
+        Args:
+            action: Which of these.
+            what: What commits.
+        """
+        self._what = what
         self.has_seen_commit.clear()
         self._released.clear()
         self._action = action
@@ -91,7 +100,7 @@ class Proxy:
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(65536):
             self.requests += 1
-            if self._action is not None and _COMMIT.search(chunk):
+            if self._action is not None and self._what.search(chunk):
                 self.has_seen_commit.set()
             if self._action == "cut" and self.has_seen_commit.is_set():
                 return

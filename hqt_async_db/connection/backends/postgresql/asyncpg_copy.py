@@ -36,6 +36,9 @@ class CopyIn:
         self._waits_since: float | None = self._loop.time()
         self._looking: asyncio.TimerHandle | None = None
         self._is_given_up = False
+        self._task: asyncio.Task[object] | None = None
+        self._handed_over: asyncio.Future[None] | None = None
+        self._may_end: asyncio.Future[None] | None = None
         self.is_lost = False
 
     def texts(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -43,7 +46,10 @@ class CopyIn:
         return _Texts(self, source)
 
     async def rows(self, rows: Sequence[Any]) -> AsyncIterator[Any]:
-        """Yield the rows to be copied, and let other tasks run: asyncpg encodes thousands first."""
+        """Yield the rows to be copied, and let other tasks run: asyncpg encodes thousands first.
+
+        After the last one the COPY waits for :meth:`end`, if it was begun by :meth:`begin`.
+        """
         step_ends = perf_counter() + _STEP_S
         for start in range(0, len(rows), _ROWS_PER_LOOK):
             if self.is_lost:
@@ -55,6 +61,10 @@ class CopyIn:
                 await asyncio.sleep(0)
                 step_ends = perf_counter() + _STEP_S
         self.wait(for_server=True)
+        if self._handed_over is not None:
+            self._may_end = self._loop.create_future()
+            self._handed_over.set_result(None)
+            await self._may_end
 
     def wait(self, *, for_server: bool) -> None:
         """Note that the server took what there was, and who is waited for from now on."""
@@ -68,6 +78,33 @@ class CopyIn:
             asyncpg.QueryCanceledError: The server took nothing for longer than
                 a statement may take.
         """
+        task = self._start(copying)
+        await self._wait_for(task, task)
+        self._raise_failure(task)
+
+    async def begin(self, copying: Coroutine[object, object, object]) -> None:
+        """Copy :meth:`rows`, but for the end, up to which the server keeps none of them.
+
+        Raises:
+            As :meth:`run`.
+        """
+        self._handed_over = self._loop.create_future()
+        self._task = task = self._start(copying)
+        await self._wait_for(self._handed_over, task)
+        if task.done():
+            self._raise_failure(task)
+
+    async def end(self) -> None:
+        """Have the server keep what :meth:`begin` copied; its answer has no time limit here."""
+        if self._task is None or self._may_end is None:
+            msg = "there is no COPY that waits for its end"
+            raise RuntimeError(msg)
+        self._stop_looking()
+        self._may_end.set_result(None)
+        await self._task
+
+    def _start(self, copying: Coroutine[object, object, object]) -> asyncio.Task[object]:
+        """Copy in a task that hears of a lost connection."""
         task = tasks.start(copying, name="hqt_async_db copy")
         protocol = self._driver._protocol  # noqa: SLF001 - as above
 
@@ -76,18 +113,24 @@ class CopyIn:
             self.is_lost = True
             protocol.resume_writing()
 
-        self._driver.add_termination_listener(lose)
-        self._look_at(task)
-        try:
-            cancelled = await tasks.wait(task, None, lambda: self.is_lost or task.cancel())
-        finally:
+        def let_go(_task: object) -> None:
             self._driver.remove_termination_listener(lose)
-            if self._looking is not None:
-                self._looking.cancel()
+            self._stop_looking()
+            if self._handed_over is not None and not self._handed_over.done():
+                self._handed_over.set_result(None)
+
+        self._driver.add_termination_listener(lose)
+        task.add_done_callback(let_go)
+        self._look_at(task)
+        return task
+
+    async def _wait_for(self, moment: asyncio.Future[Any], task: asyncio.Task[object]) -> None:
+        """Wait for a moment of the COPY; cancelled, have it end first."""
+        cancelled = await tasks.wait(moment, None, lambda: self.is_lost or task.cancel())
         if cancelled is not None:
+            await tasks.wait(task, None)
             tasks.retrieve(task)
             raise cancelled
-        self._raise_failure(task)
 
     def _look_at(self, task: asyncio.Task[object]) -> None:
         """End the COPY if the server has been silent for too long, or look again later."""
@@ -99,6 +142,10 @@ class CopyIn:
             task.cancel()
         else:
             self._looking = self._loop.call_at(since + self._limit_s, self._look_at, task)
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
 
     def _raise_failure(self, task: asyncio.Task[object]) -> None:
         import asyncpg  # noqa: PLC0415 - only what is used

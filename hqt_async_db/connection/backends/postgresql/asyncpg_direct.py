@@ -10,15 +10,18 @@ from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
-from hqt_async_db.connection.backends.postgresql.direct import PostgreSQLDirect
+from hqt_async_db.connection.backends.postgresql.direct import Ending, PostgreSQLDirect
 from hqt_async_db.connection.sessions.transaction import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from hqt_async_db.connection.backends.direct import Cursor, Parameters, Rows, Write
     from hqt_async_db.connection.lending import Lent
 
+# The server checks the references of so many rows in some hundredths of a second. More have
+# a COMMIT of their own, whose time limit is not about these checks.
+_FEW: Final = 2000
 # How long the end of a stream may take, on which nothing depends.
 _END_S: Final = 3.0
 
@@ -102,22 +105,25 @@ class AsyncpgDirect(PostgreSQLDirect):
                     # It was lost, or another task reads from it; nothing was written.
                     lent.spend()
 
-    async def _begin(self, driver: Any) -> Callable[[], Awaitable[None]]:
+    async def _begin(self, driver: Any) -> Ending:
         transaction = driver.transaction()
         await transaction.start()
-        end: Callable[[], Awaitable[None]] = transaction.commit
-        return end
+        return Ending(transaction.commit)
 
-    async def _copy(self, driver: Any, rows: Rows) -> None:
+    async def _copy(self, driver: Any, rows: Rows) -> Ending:
         copy = CopyIn(driver)
-        await copy.run(
-            driver.copy_records_to_table(
-                rows.table.name,
-                schema_name=rows.table.schema,
-                columns=[column.name for column in rows.columns],
-                records=copy.rows(rows.values),
-            )
+        ending = None if len(rows.values) <= _FEW else await self._begin(driver)
+        copying = driver.copy_records_to_table(
+            rows.table.name,
+            schema_name=rows.table.schema,
+            columns=[column.name for column in rows.columns],
+            records=copy.rows(rows.values),
         )
+        if ending is None:
+            await copy.begin(copying)
+            return Ending(copy.end, is_statement=True)
+        await copy.run(copying)
+        return ending
 
     def _is_of_encoding(self, error: BaseException) -> bool:
         import asyncpg  # noqa: PLC0415 - only what is used

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import Answer
-from hqt_async_db.connection.backends.postgresql.direct import STALE, PostgreSQLDirect
+from hqt_async_db.connection.backends.postgresql.direct import STALE, Ending, PostgreSQLDirect
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.connection.sessions.transaction import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from hqt_async_db.connection.backends.direct import Parameters, Rows, Write
     from hqt_async_db.connection.lending import Lent
@@ -58,11 +58,10 @@ class PsycopgDirect(PostgreSQLDirect):
                 lent.spend()
         return Answer(cursor.rowcount, rows)
 
-    async def _begin(self, driver: Any) -> Callable[[], Awaitable[None]]:
-        commit: Callable[[], Awaitable[None]] = driver.commit
-        return commit
+    async def _begin(self, driver: Any) -> Ending:
+        return Ending(driver.commit)
 
-    async def _copy(self, driver: Any, rows: Rows) -> None:
+    async def _copy(self, driver: Any, rows: Rows) -> Ending:
         from psycopg.sql import SQL, Identifier  # noqa: PLC0415 - only what is used
 
         schema = () if rows.table.schema is None else (rows.table.schema,)
@@ -73,6 +72,7 @@ class PsycopgDirect(PostgreSQLDirect):
         async with driver.cursor() as cursor, cursor.copy(statement) as copy:
             async for row in paced(rows.values):
                 await copy.write_row(row)
+        return Ending(driver.commit)
 
     def _is_of_encoding(self, error: BaseException) -> bool:
         import psycopg  # noqa: PLC0415 - only what is used
