@@ -1,4 +1,4 @@
-"""Connections to MySQL servers that know when there is nothing to roll back.
+"""Connections to MySQL servers that know when there is nothing to roll back, or too much to send.
 
 The server opens a transaction with whatever is sent after a COMMIT, and says
 so in its answers only if they are no errors. So SQLAlchemy has a connection
@@ -9,29 +9,43 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-_CLIENT: Final = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()"
+_TERMS: Final = (
+    "SELECT (SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()), "
+    "@@max_allowed_packet"
+)
+_TOO_LARGE: Final = 1153
 
 
-class _Clean:
+class _Own:
     """What both drivers' connections get.
 
     Attributes:
         is_clean: Whether nothing was sent since a COMMIT or ROLLBACK.
         client: The host and port from which the server sees it come, if that is known.
+        limit: The length of a message, in bytes, from which on the server takes none.
     """
 
     is_clean = False
     client = ""
+    limit = math.inf
 
-    async def _execute_command(self, *arguments: Any) -> Any:
-        """Send anything at all: what both drivers have everything go through."""
+    async def _execute_command(self, command: int, sql: bytes | str) -> Any:
+        """Send anything at all: what both drivers have everything go through.
+
+        A server that is sent too much says so and hangs up, and the second
+        may arrive before the first: so nothing is sent.
+        """
+        if 1 + len(sql) >= self.limit:  # text is encoded by then, but for a few words of their own
+            refused = self.errors.OperationalError  # type: ignore[attr-defined]  # see below
+            raise refused(_TOO_LARGE, "Got a packet bigger than 'max_allowed_packet' bytes")
         self.is_clean = False
-        return await super()._execute_command(*arguments)  # type: ignore[misc]  # of the driver's class
+        return await super()._execute_command(command, sql)  # type: ignore[misc]  # of the driver's class
 
     async def commit(self) -> None:
         """Send COMMIT."""
@@ -43,18 +57,19 @@ class _Clean:
         await super().rollback()  # type: ignore[misc]  # as above
         self.is_clean = True
 
-    async def note_client(self) -> None:
-        """Ask the server, who sees no more than a proxy in between, where this comes from."""
-        await self.query(_CLIENT)  # type: ignore[attr-defined]  # as above
-        for (client,) in self._result.rows:  # type: ignore[attr-defined]  # as above
-            self.client = client  # there is no row where a proxy has numbers of its own
+    async def note_terms(self) -> None:
+        """Ask the server what it takes, and from where it sees this come, perhaps from a proxy."""
+        await self.query(_TERMS)  # type: ignore[attr-defined]  # as above
+        ((client, self.limit),) = self._result.rows  # type: ignore[attr-defined]  # as above
+        self.client = client or ""  # NULL where a proxy has numbers of its own
 
 
 @functools.cache
 def connection_class(driver: str) -> type[Any]:
     """Return the class of connections, for ``asyncmy`` or ``aiomysql``."""
     module = importlib.import_module(driver)  # only what is used
-    return type("Connection", (_Clean, module.Connection), {})
+    errors = getattr(module, "errors", module)  # aiomysql has them beside the rest
+    return type("Connection", (_Own, module.Connection), {"errors": errors})
 
 
 async def connect_asyncmy(**arguments: Any) -> Any:
@@ -73,7 +88,7 @@ async def _opened(connection: Any, opening: Awaitable[object]) -> Any:
     """Return the connection once it is open, or close it."""
     try:
         await opening
-        await connection.note_client()
+        await connection.note_terms()
     except BaseException:
         connection.close()
         raise
