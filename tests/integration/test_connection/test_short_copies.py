@@ -67,6 +67,25 @@ async def test_a_few_rows_are_one_statement(db: DatabaseManager, line: Proxy) ->
     assert line.has_seen_commit.is_set()
 
 
+@pytest.mark.parametrize("count", [2, 2001])
+async def test_a_column_that_has_another_type_gets_no_bytes_of_the_old_one(
+    db: DatabaseManager, ledger: DatabaseManager, count: int
+) -> None:
+    """Four bytes of an integer are four bytes of a real, too."""
+    for kind in ("real", "bigint", "numeric(12, 2)", "integer"):
+        async with ledger.engine.begin() as connection:
+            await connection.execute(text(f"ALTER TABLE entries ALTER COLUMN amount TYPE {kind}"))
+        for again in ("first", "again"):
+            new = [{"name": f"{kind} {again} {n}", "amount": 100 + n} for n in range(count)]
+            assert await repository(db).create_many(new) == count
+    async with ledger.session(read_only=True) as session:
+        found = (await session.execute(text("SELECT name, amount FROM entries"))).all()
+    stored = [(name, amount) for name, amount in found if name != "warm"]
+    assert len(stored) == 8 * count
+    assert all(amount == 100 + int(name.split()[-1]) for name, amount in stored)
+    assert (await db.health())["unknown_outcomes"] == 0
+
+
 async def test_the_end_that_nobody_answers_is_in_doubt(
     db: DatabaseManager, line: Proxy, ledger: DatabaseManager
 ) -> None:

@@ -10,14 +10,19 @@ from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer
 from hqt_async_db.connection.backends.postgresql.asyncpg_copy import CopyIn
+from hqt_async_db.connection.backends.postgresql.asyncpg_types import ColumnTypes
 from hqt_async_db.connection.backends.postgresql.direct import Ending, PostgreSQLDirect
 from hqt_async_db.connection.sessions.transaction import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.direct import Cursor, Parameters, Rows, Write
     from hqt_async_db.connection.lending import Lent
+    from hqt_async_db.connection.options import Options
+    from hqt_async_db.connection.sessions.transaction import Receipt
 
 # The server checks the references of so many rows in some hundredths of a second. More have
 # a COMMIT of their own, whose time limit is not about these checks.
@@ -54,6 +59,15 @@ class AsyncpgDirect(PostgreSQLDirect):
     """asyncpg begins no transaction by itself."""
 
     waits_once = True
+
+    def __init__(
+        self,
+        engines: Mapping[Role, AsyncEngine],
+        options: Options,
+        record: Callable[[Receipt], None],
+    ) -> None:
+        super().__init__(engines, options, record)
+        self._types = ColumnTypes(engines[Role.WRITE].dialect)
 
     def _is_open(self, driver: Any) -> bool:
         return not driver.is_closed()
@@ -112,17 +126,20 @@ class AsyncpgDirect(PostgreSQLDirect):
 
     async def _copy(self, driver: Any, rows: Rows) -> Ending:
         copy = CopyIn(driver)
+        condition = await self._types.condition(driver, rows)
         ending = None if len(rows.values) <= _FEW else await self._begin(driver)
         copying = driver.copy_records_to_table(
             rows.table.name,
             schema_name=rows.table.schema,
             columns=[column.name for column in rows.columns],
             records=copy.rows(rows.values),
+            where=condition,
         )
+        kept = self._types.kept(driver, copying)
         if ending is None:
-            await copy.begin(copying)
+            await copy.begin(kept)
             return Ending(copy.end, is_statement=True)
-        await copy.run(copying)
+        await copy.run(kept)
         return ending
 
     def _is_of_encoding(self, error: BaseException) -> bool:

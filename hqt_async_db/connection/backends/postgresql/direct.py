@@ -88,6 +88,8 @@ class PostgreSQLDirect(ServerDirect):
                 ending, answer = await send(lent)
             except BaseException as error:
                 lent.spend()  # which rolls back
+                if isinstance(error, NoWayError):
+                    raise
                 if self._is_of_encoding(error) or getattr(error, "sqlstate", None) in STALE:
                     raise NoWayError from error
                 self._record(Receipt("rolled_back", tables))
