@@ -85,6 +85,11 @@ STALE_PLAN: Final = Verdict(
     "the schema changed under a prepared statement",
     "roll back and run the whole transaction again (db.run does)",
 )
+GONE_PLAN: Final = replace(
+    STALE_PLAN,
+    what="the server does not know a prepared statement any more, as after DISCARD ALL",
+    lost=True,  # the driver goes on believing in it
+)
 DEADLINE: Final = Verdict(
     errors.DeadlineExceededError,
     "the statement was cancelled or ran into its timeout",

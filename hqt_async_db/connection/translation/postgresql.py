@@ -23,6 +23,7 @@ _BY_STATE: Final[dict[str, Verdict]] = {
     "25P02": findings.ABORTED,
     "25P03": findings.IDLE_DEADLINE,
     "25P04": findings.IDLE_DEADLINE,
+    "26000": findings.GONE_PLAN,
     "3D000": findings.NO_DATABASE,
     "40002": findings.INTEGRITY,
     "40003": findings.OUTCOME_UNKNOWN,

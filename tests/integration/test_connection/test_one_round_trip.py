@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event, func, text
+from sqlalchemy import event, func, select, text
 
 from hqt_async_db import (
     CommitOutcomeUnknownError,
     ConnectionFailedError,
     DatabaseManager,
     ReadOnlyViolationError,
+    Session,
 )
 from tests.integration.test_connection.entries import Entry, create_table, names_in
 from tests.integration.test_connection.lines import Proxy
@@ -134,6 +135,30 @@ async def test_a_changed_table_heals_by_itself(ledger: DatabaseManager, make_db:
         await repository(db).create_many([{"name": f"after {number}"}], returning=True)
         await repository(db).upsert(["name"], name="a", amount=number)
     assert await repository(db).count() == 1 + 8 + 2 + 2
+
+
+@pytest.mark.backends("postgresql")
+async def test_prepared_statements_that_are_gone_heal(
+    ledger: DatabaseManager, make_db: MakeDb
+) -> None:
+    del ledger
+    db = make_db(pool_size=1, max_overflow=0)
+    entry = await repository(db).create(name="a")
+
+    async def read(session: Session) -> list[int]:
+        return list(await session.scalars(select(Entry.amount).where(Entry.id == entry.id)))
+
+    async def write() -> int:
+        return await repository(db).update_many(Entry.id == entry.id, values={"amount": 1})
+
+    for _ in range(8):  # psycopg prepares what it runs for the fifth time
+        assert await db.run(read)
+        assert await write() == 1
+    for use in (partial(db.run, read), write):
+        async with db.session() as session:
+            await session.execute(text("DEALLOCATE ALL"))
+        assert await use()
+        assert await use()
 
 
 async def test_a_server_that_dies_in_mid_statement(
