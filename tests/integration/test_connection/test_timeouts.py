@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db import Session
     from tests.fixtures.managers import MakeDb
+    from tests.integration.test_connection.conftest import Drive
     from tests.servers.process import ServerProcess
 
 pytestmark = pytest.mark.timeout(60)
@@ -160,9 +161,11 @@ async def test_a_host_that_never_answers(database_url: str, driver: str) -> None
 
 
 @pytest.mark.backends("postgresql", "mariadb")
-async def test_a_server_that_freezes(private_server: ServerProcess, backend: str) -> None:
+async def test_a_server_that_freezes(
+    private_server: ServerProcess, backend: str, drive: Drive
+) -> None:
     """Every call ends by its deadline; when the server goes on, so do we."""
-    url = private_server.url("postgres" if backend == "postgresql" else "test")
+    url = drive(private_server.url("postgres" if backend == "postgresql" else "test"))
     if backend == "mariadb":
         await asyncio.to_thread(private_server.admin.execute, "CREATE DATABASE IF NOT EXISTS test")
     async with DatabaseManager(

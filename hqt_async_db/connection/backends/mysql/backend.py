@@ -78,7 +78,7 @@ class MySQL:
         password = connect_arguments.get("password", self._target.url.password)
         if isinstance(password, str):
             connect_arguments["password"] = _in_utf8(password)
-        if limit is not None and self._target.driver == "asyncmy":
+        if limit is not None:
             # The server's own limit cannot help where the server is frozen.
             connect_arguments.setdefault("read_timeout", limit + FROZEN_GRACE_S)
         return common_arguments(self._options, role) | {"connect_args": connect_arguments}

@@ -7,6 +7,7 @@ rolled back whenever it goes back to the pool, which costs a round trip.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import math
@@ -20,6 +21,7 @@ _TERMS: Final = (
     "@@max_allowed_packet"
 )
 _TOO_LARGE: Final = 1153
+_LOST: Final = 2013
 
 
 class _Own:
@@ -64,12 +66,36 @@ class _Own:
         self.client = client or ""  # NULL where a proxy has numbers of its own
 
 
+class _Patient:
+    """What asyncmy's connections have, and aiomysql's have not.
+
+    Attributes:
+        read_timeout: How long to wait for the server to go on, in seconds; None for ever.
+    """
+
+    read_timeout: float | None = None
+
+    async def _read_bytes(self, count: int) -> bytes:
+        if self.read_timeout is None:
+            found: bytes = await super()._read_bytes(count)  # type: ignore[misc]  # of the driver's class
+            return found
+        try:
+            async with asyncio.timeout(self.read_timeout):
+                found = await super()._read_bytes(count)  # type: ignore[misc]  # as above
+        except TimeoutError:
+            self.close()  # type: ignore[attr-defined]  # as above
+            lost = self.errors.OperationalError  # type: ignore[attr-defined]  # see below
+            raise lost(_LOST, "Lost connection to MySQL server during query") from None
+        return found
+
+
 @functools.cache
 def connection_class(driver: str) -> type[Any]:
     """Return the class of connections, for ``asyncmy`` or ``aiomysql``."""
     module = importlib.import_module(driver)  # only what is used
     errors = getattr(module, "errors", module)  # aiomysql has them beside the rest
-    return type("Connection", (_Own, module.Connection), {"errors": errors})
+    added = (_Own,) if hasattr(module, "errors") else (_Own, _Patient)
+    return type("Connection", (*added, module.Connection), {"errors": errors})
 
 
 async def connect_asyncmy(**arguments: Any) -> Any:
@@ -80,7 +106,9 @@ async def connect_asyncmy(**arguments: Any) -> Any:
 
 async def connect_aiomysql(**arguments: Any) -> Any:
     """Connect; aiomysql itself would leave the socket open when it is cancelled."""
+    read_timeout = arguments.pop("read_timeout", None)
     connection = connection_class("aiomysql")(**arguments)
+    connection.read_timeout = read_timeout
     return await _opened(connection, connection._connect())  # noqa: SLF001 - its own does no more
 
 

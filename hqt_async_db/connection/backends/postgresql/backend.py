@@ -162,7 +162,9 @@ class PostgreSQL:
     def _psycopg(self, role: Role) -> dict[str, Any]:
         arguments = {**self._target.connect_args, **self._options.connect_args}
         arguments.setdefault("connect_timeout", max(2, round(self._timeout_s)))
-        arguments["async_creator_fn"] = owning(psycopg_connection().connect, self._timeout_s)
+        limit = self._options.statement_timeout_s
+        own = psycopg_connection(None if limit is None else limit + FROZEN_GRACE_S)
+        arguments["async_creator_fn"] = owning(own.connect, self._timeout_s)
         if self._options.pgbouncer:
             return arguments | {"prepare_threshold": None}
         settings = {key: value.replace(" ", "\\ ") for key, value in self._settings(role).items()}
