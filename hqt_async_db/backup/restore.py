@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import sqlite3
-import time
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hqt_async_db import migrations
 from hqt_async_db.backup.archives.archive_reader import open_archive
@@ -19,16 +16,14 @@ from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.backup.native.scratch import SCRATCH_FILE
+from hqt_async_db.backup.native.sqlite_overwrite import overwrite
 from hqt_async_db.backup.restoring import manifest_for, refuse_other_revision, restored
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import refuse_unknown
-from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
-from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import (
     BackupError,
     BackupVerificationError,
-    DatabaseLockedError,
     HqtDbError,
     InvalidInputError,
     NotADatabaseError,
@@ -56,9 +51,6 @@ if TYPE_CHECKING:
     from hqt_async_db.backup.restoring import Restored
     from hqt_async_db.connection.manager import DatabaseManager
     from hqt_async_db.connection.sessions.session import Session
-
-_PAGES: Final = 2000
-_BUSY_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +273,7 @@ async def _into_file(
     async with _alone(live, timeout_s):
         safety = await _back_up_file(db, found.path, live)
         with _told_of(lambda: safety):
-            await _overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
+            await overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(found.path, safety, rows)
 
@@ -308,52 +300,3 @@ async def _alone(live: str, timeout_s: float) -> AsyncIterator[None]:
         yield
     finally:
         gate.leave()
-
-
-async def _overwrite(scratch: Path, live: str, timeout_s: float) -> None:
-    """Put a SQLite file in place of a live one, in one transaction of the live one."""
-    stop = Stop()
-    async with WorkThread("restore") as thread:
-        with translated():
-            work = functools.partial(_copy, scratch, live, timeout_s, stop)
-            await thread.run_until(stop, work)
-
-
-def _copy(scratch: Path, live: str, timeout_s: float, stop: Stop) -> None:
-    deadline = time.monotonic() + timeout_s
-
-    def go_on(status: int, _left: int, _total: int) -> None:
-        stop.check()
-        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
-            msg = f"another process has been writing to {live} for {timeout_s:g} s; try again"
-            raise DatabaseLockedError(msg)
-
-    with closing(_open(live)) as target, stop.interrupting(target):
-        _have_same_pages(scratch, target)
-        with closing(sqlite3.connect(scratch, isolation_level=None)) as source:
-            source.backup(target, pages=_PAGES, progress=go_on, sleep=_BUSY_S)
-        # Best effort: who still reads the old state keeps the log as long as he does.
-        target.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-
-
-def _open(live: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        live, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "mmap_size=0", "wal_autocheckpoint=0"):
-        connection.execute(f"PRAGMA {pragma}").close()
-    return connection
-
-
-def _have_same_pages(scratch: Path, target: sqlite3.Connection) -> None:
-    """Rewrite the scratch file if its pages have another size: a log has only one."""
-    wanted = _pragma(target, "page_size")
-    with closing(sqlite3.connect(scratch, isolation_level=None)) as source:
-        source.execute("PRAGMA journal_mode=DELETE").close()
-        if _pragma(source, "page_size") != wanted:
-            source.execute(f"PRAGMA page_size={int(wanted)}").close()
-            source.execute("VACUUM").close()
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"PRAGMA {name}").fetchone()[0]
