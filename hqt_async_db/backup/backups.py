@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive import write_archive
-from hqt_async_db.backup.archives.contents import entries_of, layout_of, refuse_older
+from hqt_async_db.backup.archives.contents import entries_of
 from hqt_async_db.backup.files import PARTIAL, follow, new_file, path_of, publish, refused
 from hqt_async_db.backup.formats.encode import Encoder
+from hqt_async_db.backup.layout import layout_of, refuse_older
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
 from hqt_async_db.backup.native.pg_dump import (
     export_snapshot,
@@ -29,7 +30,6 @@ from hqt_async_db.backup.native.sqlite_snapshot import (
     together,
 )
 from hqt_async_db.backup.snapshot import snapshot
-from hqt_async_db.backup.tables import stored_columns
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.errors import InvalidInputError
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-    from hqt_async_db.backup.archives.contents import Layout
     from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.layout import ColumnName, Layout
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.sessions.session import Session
 
@@ -165,7 +165,7 @@ async def _archive(
     async with snapshot(db) as view:
         layout = await layout_of(view)
         refuse_older(layout, "upgrade before an archive, or use the backup of the backend itself")
-        _warn_of_others(layout)
+        _warn_of_others(layout, layout.further)
 
         def describe(tables: tuple[TableEntry, ...]) -> bytes:
             return Manifest(
@@ -178,7 +178,7 @@ async def _archive(
             ).to_bytes()
 
         async with new_file(path, overwrite=False) as file:
-            await write_archive(view, file, describe=describe, progress=progress)
+            await write_archive(view, layout.tables, file, describe=describe, progress=progress)
 
 
 async def _sqlite(
@@ -209,10 +209,10 @@ async def _dump(
     async with snapshot(db) as view, _partial(path) as partial:
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
-        for table in layout.tables:
-            Encoder(stored_columns(table), "jsonl")  # a restore reads the rows as text
+        for query in layout.tables:
+            Encoder(query.columns, "jsonl")  # a restore reads the rows as text
         _warn_of_others(layout)
-        tables = [table.name for table in layout.tables]
+        tables = [query.table.name for query in layout.tables]
         _refuse_unstamped(db, layout.revision, tables)
         identifier, schema = await export_snapshot(view)
         stop = Stop()
@@ -244,11 +244,11 @@ async def _and_stop(stop: Stop, work: Awaitable[None]) -> None:
         stop.set()
 
 
-def _warn_of_others(layout: Layout) -> None:
-    """Say in the log which tables will not be in the backup."""
-    if layout.others:
-        names_of = ", ".join(layout.others)
-        _log.warning("the backup leaves out what is of no model imported here: %s", names_of)
+def _warn_of_others(layout: Layout, columns: Iterable[ColumnName] = ()) -> None:
+    """Say in the log which tables and columns will not be in the backup."""
+    if others := [*layout.others, *map(str, columns)]:
+        what = ", ".join(others)
+        _log.warning("the backup leaves out what is of no model imported here: %s", what)
 
 
 def _refuse_unstamped(db: DatabaseManager, revision: str | None, tables: Iterable[str]) -> None:

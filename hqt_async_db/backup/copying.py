@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exists, select
 
-from hqt_async_db.backup.archives.contents import TableText, layout_of, refuse_older
+from hqt_async_db.backup.archives.contents import TableText
 from hqt_async_db.backup.formats.reading import read_json_lines
+from hqt_async_db.backup.layout import layout_of, refuse_older
 from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
 from hqt_async_db.backup.tables import all_tables
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from sqlalchemy import URL, Dialect, Table
+    from sqlalchemy import URL, Dialect
 
     from hqt_async_db.backup.formats.rows import RowReader
     from hqt_async_db.backup.progress import ProgressCallback
+    from hqt_async_db.backup.snapshot import TableQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class CopyResult:
     Attributes:
         tables: Rows of each table.
         sha256: Of each table's rows as JSON Lines; the same on every backend.
-        left_out: Tables of the source that are of no model imported here.
+        left_out: Tables and columns of the source that are of no model imported here.
     """
 
     tables: dict[str, int]
@@ -84,7 +86,8 @@ async def copy_database(
             await destination.create_all()
             await _require_empty(destination)
             copies = [
-                _TableCopy(view, table, await view.count(table), thread) for table in all_tables()
+                _TableCopy(view, query, await view.count(query.table), thread)
+                for query in layout.tables
             ]
             dialect = destination.engine.dialect
             await load(
@@ -97,7 +100,7 @@ async def copy_database(
     return CopyResult(
         {copy.table.name: copy.sent.rows for copy in copies},
         {copy.table.name: copy.sent.sha256 for copy in copies},
-        list(layout.others),
+        [*layout.others, *map(str, layout.further)],
     )
 
 
@@ -131,10 +134,11 @@ class _TableCopy:
         sent: What was read of it for the target.
     """
 
-    def __init__(self, view: Snapshot, table: Table, total: int, thread: WorkThread) -> None:
-        self.table = table
+    def __init__(self, view: Snapshot, query: TableQuery, total: int, thread: WorkThread) -> None:
+        self.table = query.table
         self.sent = TableText(thread)
         self._view = view
+        self._query = query
         self._total = total
         self._thread = thread
 
@@ -144,13 +148,13 @@ class _TableCopy:
 
     def _open(self, dialect: Dialect) -> AbstractAsyncContextManager[RowReader]:
         self.sent = TableText(self._thread)  # where the loader looks for a row, it reads again
-        blocks = self.sent.blocks(self._view, self.table)
+        blocks = self.sent.blocks(self._view, self._query)
         return read_json_lines(blocks, self.table, self.table.name, dialect)
 
     async def difference(self, view: Snapshot) -> str | None:
         """Return in words how the table in another database differs, None if it does not."""
         found = TableText(self._thread)
-        await found.read(view, self.table)
+        await found.read(view, self._query)
         if found.rows != self.sent.rows:
             return f"{self.table.name} has {found.rows} rows instead of {self.sent.rows}"
         if found.sha256 != self.sent.sha256:

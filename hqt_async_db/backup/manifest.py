@@ -21,7 +21,8 @@ FORMAT_VERSION: Final = 1
 # What an import or a restore reads into memory at most; one of ours has a few KB.
 MOST_BYTES: Final = 1_048_576
 _CHECKSUM: Final = "checksum"
-_GUARD: Final = "formula_guard"
+# What came later than the rest of an entry; written only where it is known.
+_LATER: Final = {"formula_guard": bool, "columns": str}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,6 +49,8 @@ class TableEntry:
             own: of the table's canonical JSON Lines, or None.
         formula_guard: Whether the text of its CSV is marked against
             spreadsheets; None where it is no CSV.
+        columns: What the text of its rows depends on, for a table of the
+            application's own in a backup; None where the revision tells.
     """
 
     table: str
@@ -55,6 +58,7 @@ class TableEntry:
     file: str | None = None
     sha256: str | None = None
     formula_guard: bool | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +136,8 @@ def _text(content: Mapping[str, Any]) -> bytes:
 
 
 def _told(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written of an entry; what came later than the rest only where it is known."""
-    return {name: value for name, value in entry.items() if name != _GUARD or value is not None}
+    """Return what is written of an entry."""
+    return {name: value for name, value in entry.items() if name not in _LATER or value is not None}
 
 
 def _parsed(content: bytes) -> Any:
@@ -178,8 +182,8 @@ def _is_entry(values: Any) -> bool:
     names = {field.name for field in fields(TableEntry)}
     return (
         isinstance(values, dict)
-        and values.keys() | {_GUARD} == names
-        and isinstance(values.get(_GUARD), bool | None)
+        and values.keys() | _LATER.keys() == names
+        and all(isinstance(values.get(name), kind | None) for name, kind in _LATER.items())
         and isinstance(values["table"], str)
         and type(values["rows"]) is int
         and values["rows"] >= 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import column, table
 
 from hqt_async_db import migrations
 from hqt_async_db.backup.archives.archive_reader import open_archive
-from hqt_async_db.backup.archives.contents import layout_of
 from hqt_async_db.backup.backups import backup_database, backup_memory
 from hqt_async_db.backup.files import path_of
 from hqt_async_db.backup.formats.reading import read_json_lines
+from hqt_async_db.backup.layout import layout_of
 from hqt_async_db.backup.loading.load import TableSource, load
 from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.backup.native.scratch import SCRATCH_FILE
@@ -25,6 +28,7 @@ from hqt_async_db.errors import (
     BackupError,
     BackupVerificationError,
     HqtDbError,
+    ImportDataError,
     InvalidInputError,
     NotADatabaseError,
     SchemaMismatchError,
@@ -42,15 +46,21 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from sqlalchemy import Dialect, Table
+    from sqlalchemy import Dialect
 
     from hqt_async_db.backup.backups import BackupFormat
     from hqt_async_db.backup.export import AnyPath
     from hqt_async_db.backup.formats.rows import RowReader
+    from hqt_async_db.backup.layout import Layout
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.backup.restoring import Restored
+    from hqt_async_db.backup.snapshot import TableQuery
     from hqt_async_db.connection.manager import DatabaseManager
     from hqt_async_db.connection.sessions.session import Session
+
+_SHOWN: Final = 200  # letters of names in an error
+
+_log = logging.getLogger("hqt_async_db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,13 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     A SQLite file is replaced as a whole, tables that are not ours included;
     elsewhere only the rows of the models' tables are.
 
+    The application's own models may have had other columns when the backup
+    was written. The copy of a SQLite file comes back into one with its tables
+    as they were, which the log says, so that the migrations of the application
+    can be run again. Into any other database, and from an archive, come the
+    columns that both have. Those that the backup lacks get their defaults;
+    those that no model has any more may hold nothing but NULL.
+
     A SQLite file or an archive may come from anybody. What pg_dump wrote is
     code, which pg_restore runs in a scratch database with all rights of the
     account: restore only what nobody else can have written to.
@@ -110,8 +127,10 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             SQLite file to be replaced is damaged, so that it cannot be backed
             up first; says what to do then.
         ImportDataError: The database cannot hold a value, such as NaN outside
-            of PostgreSQL; names table, row and column.
-        SchemaMismatchError: The database is at another revision.
+            of PostgreSQL, or a model of one's own does not take a row any
+            more; names table, row and column.
+        SchemaMismatchError: The database is at another revision, or lacks
+            columns of one's own models.
         DatabaseLockedError: A writer did not end in time.
     """
     if not confirm:
@@ -143,7 +162,7 @@ async def _make_ready(db: DatabaseManager) -> None:
     """Give an empty database its schema.
 
     Raises:
-        SchemaMismatchError: Its schema is not the newest.
+        SchemaMismatchError: Its schema is not the newest, or lacks columns.
     """
     async with db.session() as session:
         layout = await layout_of(Snapshot(session))
@@ -151,6 +170,10 @@ async def _make_ready(db: DatabaseManager) -> None:
         await db.create_all()
     elif not layout.is_newest:
         msg = f"the database is at revision {layout.revision}; upgrade it before the restore"
+        raise SchemaMismatchError(msg)
+    elif layout.missing:
+        missing = ", ".join(layout.missing)[:_SHOWN]
+        msg = f"the database lacks what its models have: {missing}; migrate it before the restore"
         raise SchemaMismatchError(msg)
 
 
@@ -162,11 +185,11 @@ async def _is_worth_a_backup(session: Session) -> bool:
     """
     view = Snapshot(session)
     layout = await layout_of(view)
-    is_empty = not any([await view.count(table) for table in layout.tables])
+    is_empty = not any([await view.count(query.table) for query in layout.tables])
     # Of a file nothing stays, of a server's database all but the models' rows.
     is_replaced_whole = session.get_bind().dialect.name == "sqlite"
     if is_replaced_whole and layout.others and layout.revision is None and not layout.tables:
-        names = ", ".join(layout.others)[:200]
+        names = ", ".join(layout.others)[:_SHOWN]
         msg = f"it has tables of something else ({names}); is it the right file"
         raise SchemaMismatchError(msg)
     return not is_empty or (is_replaced_whole and bool(layout.others))
@@ -255,38 +278,63 @@ async def _from_scratch(
     refuse_unknown(found.manifest, found.path)
     await _make_ready(db)
     async with snapshot(found.db) as view:
-        tables = (await layout_of(view)).tables
-        totals = [await view.count(table) for table in tables]
+        layout = await layout_of(view)
+        await _refuse_loss(view, layout, found.path)
         dialect = db.engine.dialect
         sources = [
-            _source(view, table, dialect, total)
-            for table, total in zip(tables, totals, strict=True)
+            _source(view, query, dialect, await view.count(query.table)) for query in layout.tables
         ]
         return await _load(db, found.path, sources, progress)
+
+
+async def _refuse_loss(view: Snapshot, layout: Layout, path: Path) -> None:
+    """Refuse values of columns that no model has any more.
+
+    Raises:
+        ImportDataError: There are some; names the columns.
+    """
+    lost = []
+    for one in layout.further:
+        has_value = column(one.name).is_not(None)
+        if await view.count(table(one.table), [has_value]):
+            lost.append(str(one))
+    if lost:
+        msg = (
+            f"{path} has values in columns that no model here has: {', '.join(lost)[:_SHOWN]}; "
+            "restore it with a version of the application that has the columns"
+        )
+        raise ImportDataError(msg, source=path.name)
 
 
 async def _into_file(
     db: DatabaseManager, found: Restored, live: str, timeout_s: float
 ) -> RestoredBackup:
     """Overwrite a SQLite file with the scratch database, once no writer is at work."""
+    async with snapshot(found.db) as view:
+        layout = await layout_of(view)
     await found.db.dispose()
     async with _alone(live, timeout_s):
         safety = await _back_up_file(db, found.path, live)
         with _told_of(lambda: safety):
             await overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
+    if unlike := [*layout.missing, *map(str, layout.further)]:
+        what = ", ".join(unlike)
+        _log.warning("tables came back as they were, and have to be migrated again: %s", what)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(found.path, safety, rows)
 
 
-def _source(view: Snapshot, table: Table, dialect: Dialect, total: int) -> TableSource:
+def _source(view: Snapshot, query: TableQuery, dialect: Dialect, total: int) -> TableSource:
+    target = query.table
+
     def rows() -> AbstractAsyncContextManager[RowReader]:
-        return read_json_lines(_lines(view, table), table, table.name, dialect)
+        return read_json_lines(_lines(view, query), target, target.name, dialect)
 
-    return TableSource(table, rows, table.name, total)
+    return TableSource(target, rows, target.name, total)
 
 
-async def _lines(view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
-    async with aclosing(view.lines(table)) as blocks:
+async def _lines(view: Snapshot, query: TableQuery) -> AsyncGenerator[bytes, None]:
+    async with aclosing(view.blocks(query, "jsonl")) as blocks:
         async for block in blocks:
             yield block.content
 

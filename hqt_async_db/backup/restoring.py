@@ -11,8 +11,9 @@ from sqlalchemy import table
 from hqt_async_db import migrations
 from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive_reader import open_archive
-from hqt_async_db.backup.archives.contents import Layout, compare, entries_of, layout_of
+from hqt_async_db.backup.archives.contents import compare, entries_of
 from hqt_async_db.backup.formats.rows import UnfitForBackendError
+from hqt_async_db.backup.layout import layout_of
 from hqt_async_db.backup.loading.load import load
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.native.pg_dump import restore_dump, schema_of, server_version
@@ -26,6 +27,7 @@ from hqt_async_db.backup.native.scratch import (
 from hqt_async_db.backup.native.sqlite_hostile import refuse_unfit
 from hqt_async_db.backup.native.sqlite_schema import make_schema, refuse_other_schema
 from hqt_async_db.backup.snapshot import Snapshot, snapshot
+from hqt_async_db.backup.tables import is_own
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import copy_verified, read_manifest
 from hqt_async_db.connection.translation.translate import translated
@@ -39,10 +41,12 @@ from hqt_async_db.errors import (
 from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from hqt_async_db.backup.export import AnyPath
+    from hqt_async_db.backup.layout import Layout
+    from hqt_async_db.backup.loading.load import TableSource
     from hqt_async_db.backup.manifest import Manifest
     from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.manager import DatabaseManager
@@ -69,17 +73,22 @@ class Restored:
     async def verify(self, progress: ProgressCallback | None = None) -> tuple[TableEntry, ...]:
         """Read every row, compare it with the manifest, and return what there is.
 
+        Of a table of one's own that had other columns when it was written the
+        rows are counted: the file is the one that was written, or an archive's
+        lines were those that were.
+
         Raises:
             BackupVerificationError: It is not what was written.
         """
         async with snapshot(self.db) as view:
             layout = await layout_of(view)
-            entries = await entries_of(view, layout, progress)
+            tables = self.manifest.tables
+            entries = await entries_of(view, layout, progress, promised=tables)
             entries += await self._further_entries(view, layout)
         if layout.revision != self.manifest.revision:
             msg = f"{self.path}: the schema is not at the revision of the manifest"
             raise BackupVerificationError(msg)
-        compare(entries, self.manifest.tables, str(self.path))
+        compare(entries, tables, str(self.path))
         return entries
 
     async def _further_entries(self, view: Snapshot, layout: Layout) -> tuple[TableEntry, ...]:
@@ -182,13 +191,16 @@ async def _from_archive(
     async with scratch_file(directory) as scratch:
         async with open_archive(path, directory) as archive:
             refuse_other_revision(archive.manifest, revision, path)
+            sources = archive.sources(scratch.engine.dialect)
             try:
-                sources = archive.sources(scratch.engine.dialect)
                 await load(scratch, sources, mode="restore", progress=progress)
             except UnfitForBackendError as error:
                 msg = f"{path}: it cannot be restored into SQLite: {error}"
                 raise UnfitForSQLiteError(msg) from None
             except (ImportDataError, IntegrityViolationError) as error:
+                if _is_of_own(error, sources):
+                    msg = f"{path}: its rows do not fit a model that is imported here: {error}"
+                    raise UnfitForModelError(msg) from None
                 msg = f"{path}: its rows cannot be restored: {error}"
                 raise BackupVerificationError(msg) from None
         yield Restored(path, archive.manifest, scratch, directory)
@@ -196,6 +208,23 @@ async def _from_archive(
 
 class UnfitForSQLiteError(BackupVerificationError):
     """An archive holds values that only another backend can hold."""
+
+
+class UnfitForModelError(ImportDataError):
+    """An archive holds rows that a model of the application's own does not take any more."""
+
+
+def _is_of_own(
+    error: ImportDataError | IntegrityViolationError, sources: Sequence[TableSource]
+) -> bool:
+    """Tell whether it was rows of a model of the application's own that were refused.
+
+    They are those that were written. The model may be another one since then.
+    """
+    own = [source for source in sources if is_own(source.table)]
+    if isinstance(error, ImportDataError):
+        return error.source in {source.name for source in own}
+    return error.table in {source.table.name for source in own}
 
 
 def refuse_other_revision(manifest: Manifest, revision: str | None, path: Path) -> None:

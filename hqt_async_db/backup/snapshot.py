@@ -12,14 +12,13 @@ from hqt_async_db.backup.reading.any_rows import any_blocks
 from hqt_async_db.backup.reading.postgresql_copy import copied_blocks, copy_sql
 from hqt_async_db.backup.reading.query import Block, TableQuery
 from hqt_async_db.backup.reading.sqlite_rows import sqlite_blocks, sqlite_sql
-from hqt_async_db.backup.tables import stored_columns
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.migrations.schema import read_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from sqlalchemy import ColumnElement, FromClause, Table
+    from sqlalchemy import ColumnElement, FromClause
 
     from hqt_async_db.backup.formats.encode import Format
     from hqt_async_db.connection.manager import DatabaseManager
@@ -52,10 +51,6 @@ class Snapshot:
         connection = await self.session.connection()
         with translated():
             return (await connection.run_sync(read_state)).revision
-
-    def lines(self, table: Table) -> AsyncGenerator[Block, None]:
-        """Return all of a table as canonical JSON Lines; as :meth:`blocks` does."""
-        return self.blocks(TableQuery(table, stored_columns(table)), "jsonl")
 
     async def blocks(
         self, query: TableQuery, form: Format, *, formula_guard: bool = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.errors import BackupError, InvalidInputError
+from hqt_async_db.migrations.environment import our_tables
 from hqt_async_db.models import Base
 from hqt_async_db.repositories.queries import holds_json
 
@@ -51,9 +53,44 @@ def refuse_unknown(manifest: Manifest, path: Path) -> None:
         raise BackupError(msg)
 
 
-def stored_columns(table: Table) -> tuple[Column[Any], ...]:
-    """Return the columns that take a value: all but those that the database computes."""
-    return tuple(column for column in table.columns if column.computed is None)
+def is_own(table: Table) -> bool:
+    """Tell whether a table is of a model of the application's own.
+
+    What columns it has is for the migrations of the application to say, and
+    not for the revision of the schema.
+    """
+    return table.name not in _our_names()
+
+
+@functools.cache
+def _our_names() -> frozenset[str]:
+    return frozenset(our_tables())
+
+
+def stored_columns(table: Table, names: Iterable[str] | None = None) -> tuple[Column[Any], ...]:
+    """Return the columns that take a value: all but those that the database computes.
+
+    Args:
+        table: The table.
+        names: Of the columns that a database has, if it may lack some.
+    """
+    stored = tuple(column for column in table.columns if column.computed is None)
+    if names is None:
+        return stored
+    there = {name.lower() for name in names}
+    return tuple(column for column in stored if column.name.lower() in there)
+
+
+def text_of(table: Table, columns: Iterable[Column[Any]]) -> str | None:
+    """Return what the text of a table's rows depends on: columns, their types, and the key.
+
+    For a table of ours that is None, as the revision tells.
+    """
+    if not is_own(table):
+        return None
+    written = [f"{column.name} {type(column.type).__name__}" for column in columns]
+    key = [column.name for column in table.primary_key.columns]
+    return f"{', '.join(written)} by {', '.join(key)}"
 
 
 def columns_named(table: Table, names: Iterable[str] | None) -> tuple[Column[Any], ...]:

@@ -11,7 +11,7 @@ from hqt_async_db.backup import names
 from hqt_async_db.backup.archives.archive_reader import open_archive
 from hqt_async_db.backup.files import new_file, path_of, refused
 from hqt_async_db.backup.prune import record_of
-from hqt_async_db.backup.restoring import UnfitForSQLiteError, restored
+from hqt_async_db.backup.restoring import UnfitForModelError, UnfitForSQLiteError, restored
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.errors import BackupError
 
@@ -36,7 +36,8 @@ class VerifiedBackup:
         revision: The revision of its schema.
         rows: The number of rows by table.
         restored_into: ``sqlite`` or ``postgresql``; None where an archive
-            holds what SQLite cannot, so that its rows were read and compared
+            holds what SQLite cannot, or what a model of the application's own
+            does not take any more, so that its rows were read and compared
             but put into no database.
     """
 
@@ -57,7 +58,9 @@ async def verify_backup(
 ) -> VerifiedBackup:
     """Restore a backup into scratch, compare every row with its manifest, and upgrade it.
 
-    What this takes, a restore takes.
+    What this takes, a restore takes, unless ``restored_into`` is None or a
+    model of the application's own has other columns by now, which the restore
+    then names.
 
     SQLite files and archives are restored into a temporary SQLite file, what
     pg_dump wrote into a temporary database on the server, for which the
@@ -84,7 +87,7 @@ async def verify_backup(
             await found.upgrade()
             into: str | None = found.db.dialect_name
             manifest = found.manifest
-    except UnfitForSQLiteError:
+    except (UnfitForModelError, UnfitForSQLiteError):
         into, manifest = None, await _read_only(path)
         tables = manifest.tables
     result = VerifiedBackup(

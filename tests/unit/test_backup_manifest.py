@@ -31,6 +31,9 @@ def test_it_reads_back() -> None:
     marked = replace(MANIFEST, tables=(replace(ENTRY, formula_guard=True), ENTRY))
     assert Manifest.parse(marked.to_bytes()) == marked
     assert marked.to_bytes().count(b"formula_guard") == 1
+    of_own = replace(MANIFEST, tables=(replace(ENTRY, columns="id RowId"), ENTRY))
+    assert Manifest.parse(of_own.to_bytes()) == of_own
+    assert of_own.to_bytes().count(b"columns") == 1
 
 
 def test_a_changed_byte_or_a_lost_end_is_noticed() -> None:
@@ -54,7 +57,7 @@ def _flipped(content: bytes, index: int) -> bytes:
         {"rows": -1}, {"rows": "2"}, {"rows": True}, {"file": "../users.csv"},
         {"file": "/etc/passwd"}, {"file": ".."}, {"file": ""}, {"file": "a\0"},
         {"sha256": "f" * 63}, {"table": 5}, {"more": 1}, {"formula_guard": 1},
-        {"formula_guard": "no"},
+        {"formula_guard": "no"}, {"columns": ["id"]},
     ],
 )  # fmt: skip
 def test_values_of_the_wrong_kind_are_refused_even_with_a_right_checksum(

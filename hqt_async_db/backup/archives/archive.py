@@ -15,17 +15,15 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.progress import Progress
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import text_of
 from hqt_async_db.backup.threads import WorkThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Table
+    from collections.abc import Callable, Iterable
 
     from hqt_async_db.backup.files import NewFile
     from hqt_async_db.backup.progress import ProgressCallback
-    from hqt_async_db.backup.snapshot import Snapshot
+    from hqt_async_db.backup.snapshot import Snapshot, TableQuery
 
 MANIFEST: Final = "manifest.json"
 SEAL: Final = b"hqt-async-db archive, sha256 before this comment: "
@@ -103,15 +101,17 @@ class _Writer:
 
 async def write_archive(
     view: Snapshot,
+    tables: Iterable[TableQuery],
     file: NewFile,
     *,
     describe: Callable[[tuple[TableEntry, ...]], bytes],
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Write every table of a snapshot and the manifest.
+    """Write tables of a snapshot and the manifest.
 
     Args:
         view: What to read.
+        tables: Those, with the columns to be written; those referenced first.
         file: What to write to, empty and without a compressor.
         describe: Makes the manifest of what was written, by table.
         progress: Told how far it has come.
@@ -119,8 +119,8 @@ async def write_archive(
     writer, written = _Writer(), list[TableEntry]()
     async with WorkThread("archive") as thread:
         try:
-            for table in all_tables():
-                written.append(await _write_table(view, table, file, (thread, writer), progress))
+            for query in tables:
+                written.append(await _write_table(view, query, file, (thread, writer), progress))
             rest = await thread.run(writer.close, describe(tuple(written)))
         except BaseException:
             await thread.run(writer.abandon)
@@ -131,18 +131,19 @@ async def write_archive(
 
 async def _write_table(
     view: Snapshot,
-    table: Table,
+    query: TableQuery,
     file: NewFile,
     archive: tuple[WorkThread, _Writer],
     progress: ProgressCallback | None,
 ) -> TableEntry:
-    thread, writer = archive
+    table, (thread, writer) = query.table, archive
     rows, total = 0, await view.count(table)
     await thread.run(writer.begin, member_of(table.name))
-    async with aclosing(view.lines(table)) as blocks:
+    async with aclosing(view.blocks(query, "jsonl")) as blocks:
         async for block in blocks:
             await file.write(await thread.run(writer.write, block.content))
             rows += block.rows
             if progress is not None:
                 progress(Progress(table.name, rows, total))
-    return TableEntry(table=table.name, rows=rows, sha256=await thread.run(writer.end))
+    sha256, columns = await thread.run(writer.end), text_of(table, query.columns)
+    return TableEntry(table=table.name, rows=rows, sha256=sha256, columns=columns)

@@ -16,7 +16,7 @@ from hqt_async_db.backup.archives.archive import MANIFEST, SEAL, SEAL_BYTES, mem
 from hqt_async_db.backup.formats.reading import read_json_lines
 from hqt_async_db.backup.loading.load import TableSource
 from hqt_async_db.backup.manifest import MOST_BYTES
-from hqt_async_db.backup.tables import all_tables, refuse_unknown
+from hqt_async_db.backup.tables import all_tables, is_own, refuse_unknown
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.backup.untrusted import open_regular, parse_manifest
 from hqt_async_db.errors import BackupVerificationError
@@ -75,7 +75,8 @@ class Archive:
         name = f"{self.path.name}, {member_of(table.name)}"
 
         def rows() -> AbstractAsyncContextManager[RowReader]:
-            return read_json_lines(self.blocks(entry), table, name, dialect)
+            blocks = self.blocks(entry)
+            return read_json_lines(blocks, table, name, dialect, may_exceed=is_own(table))
 
         return TableSource(table, rows, name, entry.rows)
 

@@ -4,72 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hqt_async_db.backup.formats.encode import has_text
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.progress import Progress
-from hqt_async_db.backup.tables import all_tables, stored_columns
+from hqt_async_db.backup.tables import text_of
 from hqt_async_db.backup.threads import WorkThread
-from hqt_async_db.connection.translation.translate import translated
-from hqt_async_db.errors import BackupVerificationError, SchemaMismatchError
-from hqt_async_db.migrations.environment import VERSION_TABLE
-from hqt_async_db.migrations.schema import read_state
-from hqt_async_db.migrations.scripts import head_of, load_scripts
+from hqt_async_db.errors import BackupVerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
-    from sqlalchemy import Table
-
+    from hqt_async_db.backup.layout import Layout
     from hqt_async_db.backup.progress import ProgressCallback
-    from hqt_async_db.backup.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The schema that a snapshot sees.
-
-    Attributes:
-        revision: What it was stamped with, None if it was not.
-        tables: Those of the models that exist, those referenced first.
-        is_newest: Whether its rows are what the models of this version say.
-        others: Names of the tables that are of no model.
-    """
-
-    revision: str | None
-    tables: Sequence[Table]
-    is_newest: bool
-    others: Sequence[str]
-
-
-async def layout_of(view: Snapshot) -> Layout:
-    """Return the schema that a snapshot sees."""
-    scripts = await load_scripts()
-    connection = await view.session.connection()
-    with translated():
-        state = await connection.run_sync(read_state)
-    tables = [table for table in all_tables() if table.name in state.tables]
-    others = state.tables - {table.name for table in tables} - {VERSION_TABLE}
-    is_newest = state.revision == head_of(scripts)
-    return Layout(state.revision, tables, is_newest, sorted(others))
-
-
-def refuse_older(layout: Layout, way_out: str, *, whose: str = "the database") -> None:
-    """Refuse a schema whose rows this version cannot name.
-
-    Args:
-        layout: The schema.
-        way_out: What to do instead, for the error.
-        whose: What to call it there.
-
-    Raises:
-        SchemaMismatchError: It is not the newest.
-    """
-    if not layout.is_newest:
-        msg = f"{whose} is at revision {layout.revision or 'base'}, not at the newest; "
-        raise SchemaMismatchError(msg + way_out)
+    from hqt_async_db.backup.snapshot import Snapshot, TableQuery
 
 
 class TableText:
@@ -89,48 +38,70 @@ class TableText:
         """Return the hash of all that was read."""
         return self._digest.hexdigest()
 
-    async def blocks(self, view: Snapshot, table: Table) -> AsyncGenerator[bytes, None]:
+    async def blocks(self, view: Snapshot, query: TableQuery) -> AsyncGenerator[bytes, None]:
         """Yield the rows of a table as canonical JSON Lines."""
-        async with aclosing(view.lines(table)) as found:
+        async with aclosing(view.blocks(query, "jsonl")) as found:
             async for block in found:
                 await self._thread.run(self._digest.update, block.content)
                 self.rows += block.rows
                 yield block.content
 
     async def read(
-        self, view: Snapshot, table: Table, progress: ProgressCallback | None = None
+        self, view: Snapshot, query: TableQuery, progress: ProgressCallback | None = None
     ) -> None:
         """Read all rows of a table for the figures alone."""
-        async with aclosing(self.blocks(view, table)) as blocks:
+        async with aclosing(self.blocks(view, query)) as blocks:
             async for _ in blocks:
                 if progress is not None:
-                    progress(Progress(table.name, self.rows, None))
+                    progress(Progress(query.table.name, self.rows, None))
 
 
 async def entries_of(
-    view: Snapshot, layout: Layout, progress: ProgressCallback | None = None
+    view: Snapshot,
+    layout: Layout,
+    progress: ProgressCallback | None = None,
+    *,
+    promised: Iterable[TableEntry] | None = None,
 ) -> tuple[TableEntry, ...]:
     """Count the rows of every table and, at the newest revision, hash them.
 
     A table of one's own is only counted where its values have no text, or where
     it has no key and its rows thus no order that is the same on every backend.
+
+    Args:
+        view: What to read.
+        layout: Its schema.
+        progress: Told how far it has come.
+        promised: What it will be compared with: a table of one's own is only
+            counted, too, where other columns of it were written.
     """
-    if not layout.is_newest:
-        return tuple(
-            [TableEntry(table=table.name, rows=await view.count(table)) for table in layout.tables]
-        )
+    texts = None if promised is None else {entry.table: entry.columns for entry in promised}
     async with WorkThread("hash") as thread:
-        return tuple([await _entry(view, table, thread, progress) for table in layout.tables])
+        return tuple(
+            [
+                await _hashed(view, query, thread, progress)
+                if layout.is_newest and _has_text(query, texts)
+                else TableEntry(table=query.table.name, rows=await view.count(query.table))
+                for query in layout.tables
+            ]
+        )
 
 
-async def _entry(
-    view: Snapshot, table: Table, thread: WorkThread, progress: ProgressCallback | None
+def _has_text(query: TableQuery, texts: Mapping[str, str | None] | None) -> bool:
+    """Tell whether rows have a text, and the one that something else may have."""
+    table, columns = query.table, query.columns
+    if texts is not None and texts.get(table.name) != text_of(table, columns):
+        return False
+    return bool(table.primary_key.columns) and has_text(columns)
+
+
+async def _hashed(
+    view: Snapshot, query: TableQuery, thread: WorkThread, progress: ProgressCallback | None
 ) -> TableEntry:
-    if not (table.primary_key.columns and has_text(stored_columns(table))):
-        return TableEntry(table=table.name, rows=await view.count(table))
     found = TableText(thread)
-    await found.read(view, table, progress)
-    return TableEntry(table=table.name, rows=found.rows, sha256=found.sha256)
+    await found.read(view, query, progress)
+    columns = text_of(query.table, query.columns)
+    return TableEntry(table=query.table.name, rows=found.rows, sha256=found.sha256, columns=columns)
 
 
 def compare(found: Iterable[TableEntry], promised: Iterable[TableEntry], source: str) -> None:

@@ -62,6 +62,33 @@ class _Way(NamedTuple):
     one: Callable[[Any, Any], Any]
 
 
+class Nothing:
+    """Reads a column that the table has not any more, in which only NULL is nothing.
+
+    Args:
+        table: Name of the table.
+        name: Name of the column.
+    """
+
+    def __init__(self, table: str, name: str) -> None:
+        self.name = name
+        self._table = table
+
+    def decode(self, values: list[Any]) -> None:
+        """Return nothing at all.
+
+        Raises:
+            UnfitValueError: There is a value.
+        """
+        if values.count(None) < len(values):
+            index = next(index for index, value in enumerate(values) if value is not None)
+            reason = (
+                f"{self._table} has no such column here, and only NULL can be left out; restore "
+                "it with a version of the application that has the column"
+            )
+            raise UnfitValueError(index, reason)
+
+
 class Decoder:
     """Reads the values of one column.
 
@@ -88,6 +115,7 @@ class Decoder:
         as_stored: bool = True,
     ) -> None:
         self.column = column
+        self.name = column.name
         self._dialect = dialect
         self._type = _type_of(column)
         self._is_csv = form == "csv"

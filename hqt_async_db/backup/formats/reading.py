@@ -133,7 +133,12 @@ async def read_blocks(
 
 @asynccontextmanager
 async def read_json_lines(
-    blocks: AsyncGenerator[bytes, None], table: Table, name: str, dialect: Dialect
+    blocks: AsyncGenerator[bytes, None],
+    table: Table,
+    name: str,
+    dialect: Dialect,
+    *,
+    may_exceed: bool = False,
 ) -> AsyncIterator[BlockReader]:
     """Lend the rows of canonical JSON Lines, from an archive or another database.
 
@@ -142,10 +147,11 @@ async def read_json_lines(
         table: Where they are to go.
         name: What to call them in an error.
         dialect: The backend whose limits they must keep.
+        may_exceed: As for :class:`Source`.
 
     Raises:
         ImportDataError: A line is no row of the table; names it.
     """
-    source = Source(table, name, dialect, "json")
+    source = Source(table, name, dialect, "json", may_exceed=may_exceed)
     async with read_blocks(blocks, source, JsonLines(source)) as reader:
         yield reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from hqt_async_db.backup.breaks import Breaks
-from hqt_async_db.backup.formats.decode import Decoder, UnfitValueError
+from hqt_async_db.backup.formats.decode import Decoder, Nothing, UnfitValueError
 from hqt_async_db.errors import ImportDataError
 
 if TYPE_CHECKING:
@@ -103,10 +103,19 @@ class Source:
         dialect: The backend that the values must fit, too.
         form: How values are written.
         formula_guard: Whether text was marked against spreadsheets.
+        may_exceed: Whether rows may have columns that the table has not, as
+            long as nothing is lost with them: as long as they are NULL.
     """
 
-    def __init__(
-        self, table: Table, name: str, dialect: Dialect, form: Form, *, formula_guard: bool = False
+    def __init__(  # noqa: PLR0913 - options by keyword
+        self,
+        table: Table,
+        name: str,
+        dialect: Dialect,
+        form: Form,
+        *,
+        formula_guard: bool = False,
+        may_exceed: bool = False,
     ) -> None:
         self.table = table
         self.name = name
@@ -114,13 +123,14 @@ class Source:
         self.dialect = dialect
         self.formula_guard = formula_guard
         self._form = form
-        self._decoders: list[Decoder] = []
+        self._may_exceed = may_exceed
+        self._decoders: list[Decoder | Nothing] = []
         self._next_row = 1
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
         """Return the columns that :meth:`start` was told, none before."""
-        return tuple(decoder.column for decoder in self._decoders)
+        return tuple(one.column for one in self._decoders if isinstance(one, Decoder))
 
     @property
     def next_row(self) -> int:
@@ -136,13 +146,15 @@ class Source:
         # By what the database calls them, as they are written; a model may call them otherwise.
         columns = {column.name: column for column in self.table.columns}
         for index, name in enumerate(names):
-            if name not in columns:
+            if name not in columns and not self._may_exceed:
                 known = ", ".join(columns)
                 self.refuse(f"{self.table.name} has no such column; it has {known}", column=name)
             if name in names[:index]:
                 self.refuse("the column is there twice", column=name)
         self._decoders = [
             Decoder(columns[name], self.dialect, self._form, guard=self.formula_guard)
+            if name in columns
+            else Nothing(self.table.name, name)
             for name in names
         ]
 
@@ -155,10 +167,10 @@ class Source:
         Raises:
             ImportDataError: A value does not fit; the first row counts.
         """
-        first = self._next_row
+        first, size = self._next_row, len(values[0])
         decoded = self.decoded(first, values)
-        self._next_row += len(decoded[0])
-        return Batch(first, len(decoded[0]), lambda: decoded)
+        self._next_row += size
+        return Batch(first, size, lambda: decoded)
 
     def text_batch(
         self, text: bytes, size: int, split: Callable[[], Sequence[Sequence[str]]]
@@ -180,9 +192,12 @@ class Source:
         for decoder, column in zip(self._decoders, values, strict=True):
             self.breaks.take()
             try:
-                decoded.append(decoder.decode(column if type(column) is list else list(column)))
+                found = decoder.decode(column if type(column) is list else list(column))
             except UnfitValueError as error:
-                unfit.append((error, decoder.column.name))
+                unfit.append((error, decoder.name))
+                continue
+            if found is not None:
+                decoded.append(found)
         if unfit:
             first, name = min(unfit, key=lambda found: found[0].index)
             kind = UnfitForBackendError if first.fits_elsewhere else ImportDataError

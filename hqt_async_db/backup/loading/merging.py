@@ -141,6 +141,7 @@ async def _run(
         await savepoint.undo()
         fault = await fault_of(session, stage, is_keyed=is_keyed, are_there=are_there)
         if fault is None:
+            error.table = error.table or stage.target.name
             raise
         raise fault from error
 

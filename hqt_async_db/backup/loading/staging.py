@@ -100,15 +100,16 @@ class Stage:
     def _require(self, missing: Sequence[Column[Any]], *, keyed: bool) -> None:
         filled = frozenset(self.filled)
         for column in missing:
+            reason = f"and {self.target.name} has no default for it, of the server or of Python"
             if keyed and column.primary_key:
-                may_lack = False
+                reason, may_lack = "which the rows are looked for by", False
             elif column is self.target.autoincrement_column or column in filled:
                 may_lack = True
             else:
                 by_database = (column.computed, column.server_default)
                 may_lack = bool(column.nullable) or by_database != (None, None)
             if not may_lack:
-                msg = f"{self.source}: the column {column.name!r} is missing"
+                msg = f"{self.source}: the column {column.name!r} is missing, {reason}"
                 raise ImportDataError(msg, source=self.source, column=column.name)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from hqt_async_db.backup.manifest import TableEntry
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import all_tables, stored_columns, text_of
 from hqt_async_db.connection.backends.sqlite.driver import path_of
 from hqt_async_db.connection.backends.sqlite.files import refuse_unusable
 from hqt_async_db.errors import BackupVerificationError
@@ -19,6 +19,8 @@ from hqt_async_db.migrations.environment import VERSION_TABLE
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from sqlalchemy import Table
 
     from hqt_async_db.backup.threads import Stop
     from hqt_async_db.connection.manager import DatabaseManager
@@ -75,12 +77,20 @@ def contents_of(connection: sqlite3.Connection, further: Iterable[str] = ()) -> 
     """
     found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     names = {str(name) for (name,) in found}
-    known = dict.fromkeys([*(table.name for table in all_tables()), *further])
-    tables = [name for name in known if name in names]
+    known: dict[str, Table | None] = {table.name: table for table in all_tables()}
+    tables = [name for name in dict.fromkeys([*known, *further]) if name in names]
     return Contents(
         revision=_revision(connection) if VERSION_TABLE in names else None,
-        tables=tuple([TableEntry(table=name, rows=_count(connection, name)) for name in tables]),
+        tables=tuple([_entry(connection, name, known.get(name)) for name in tables]),
     )
+
+
+def _entry(connection: sqlite3.Connection, name: str, table: Table | None) -> TableEntry:
+    rows, columns = _count(connection, name), None
+    if table is not None:
+        found = connection.execute("SELECT name FROM pragma_table_info(?)", (name,))
+        columns = text_of(table, stored_columns(table, [str(column) for (column,) in found]))
+    return TableEntry(table=name, rows=rows, columns=columns)
 
 
 def _revision(connection: sqlite3.Connection) -> str | None:

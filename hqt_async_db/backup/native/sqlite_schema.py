@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from hqt_async_db.backup.tables import all_tables
+from hqt_async_db.backup.tables import all_tables, is_own
 from hqt_async_db.errors import BackupVerificationError
-from hqt_async_db.migrations.environment import VERSION_TABLE, our_tables
+from hqt_async_db.migrations.environment import VERSION_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def make_schema(path: Path, revision: str) -> None:
 
 
 def refuse_other_schema(path: Path, source: Path) -> None:
-    """Refuse a file at the newest revision whose tables are not those of the models.
+    """Refuse a file at the newest revision whose tables of ours are not those of the models.
 
     Raises:
         BackupVerificationError: They differ; names the first such table.
@@ -71,19 +71,17 @@ def refuse_other_schema(path: Path, source: Path) -> None:
 
 
 def unlike_ours(found: sqlite3.Connection) -> str | None:
-    """Return the first table at the newest revision that is not that of its model.
+    """Return the first table of ours at the newest revision that is not that of its model.
 
     Columns with their types, keys, foreign keys and indexes are compared. A
-    plain index more, which refuses no row and computes nothing, is fine; so
-    is no table of a model of the application's.
+    plain index more, which refuses no row and computes nothing, is fine.
     """
-    ours_at_least = our_tables().keys()
     with closing(sqlite3.connect(":memory:")) as wanted:
         wanted.executescript(_script()).close()
         for table in all_tables():
-            columns, keys, indexes = _shape(found, table.name)
-            if not columns and table.name not in ours_at_least:
+            if is_own(table):
                 continue
+            columns, keys, indexes = _shape(found, table.name)
             ours = _shape(wanted, table.name)
             further = {name for name in indexes if name not in ours[2] and _is_plain(indexes[name])}
             kept = {name: indexes[name] for name in indexes if name not in further}

@@ -19,6 +19,7 @@ from tests.integration.test_repository.samples import (
 
 if TYPE_CHECKING:
     from hqt_async_db import DatabaseManager
+    from hqt_async_db.backup.backups import BackupFormat
 
 
 async def fill(db: DatabaseManager, trades: int = 20) -> int:
@@ -55,3 +56,12 @@ def postgresql_tools() -> Path | None:
     if wheel is None or wheel.origin is None:
         return None
     return Path(wheel.origin).parent / "pginstall" / "bin"
+
+
+TOOLS = postgresql_tools()
+
+
+def formats_of(backend: str) -> list[BackupFormat]:
+    """Return the formats in which the tests can back a backend up."""
+    has_native = backend.startswith("sqlite") or (backend == "postgresql" and TOOLS is not None)
+    return ["archive", "native"] if has_native else ["archive"]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.test_backup.applications import run_application
-from tests.integration.test_backup.keeping import postgresql_tools
+from tests.integration.test_backup.keeping import TOOLS, formats_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(60)
-TOOLS = postgresql_tools()
 
 OF_ANY_TYPE = """
     import datetime, decimal, enum, uuid
@@ -82,12 +81,6 @@ CALLED_OTHERWISE = """
         percent: Mapped[float] = mapped_column("chg %", default=0.0)
         __mapper_args__ = {"version_id_col": count}
 """
-
-
-def formats_of(backend: str) -> list[str]:
-    """Return the formats in which the tests can back a backend up."""
-    has_native = backend == "sqlite-file" or (backend == "postgresql" and TOOLS is not None)
-    return ["archive", "native"] if has_native else ["archive"]
 
 
 @pytest.mark.backends("sqlite-file")

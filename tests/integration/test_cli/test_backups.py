@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hqt_async_db import DatabaseManager
+from tests.integration.test_backup.changing import back_up_first, first, model
 from tests.integration.test_cli.conftest import invoke
 from tests.integration.test_cli.test_figures import add_one_user
 
@@ -106,3 +109,17 @@ def test_what_is_no_backup_is_refused(hqt_db: Run, tmp_path: Path) -> None:
     complaint = hqt_db("restore", tmp_path / "notes.txt", "--yes", code=1)
     assert "notes.txt" in complaint
     assert "missing.zip" in hqt_db("verify", tmp_path / "missing.zip", code=1)
+
+
+@pytest.mark.backends("sqlite-file")
+@pytest.mark.parametrize("columns", [None, [], first()[1:]])
+def test_a_backup_of_a_model_that_is_another_one_or_none_here_is_whole(
+    hqt_db: Run, database_url: str, tmp_path: Path, columns: list[Any] | None
+) -> None:
+    async def back_up() -> Path:
+        async with DatabaseManager(database_url) as db:
+            return await back_up_first(db, tmp_path, "native")
+
+    path = asyncio.run(back_up())
+    with contextlib.nullcontext() if columns is None else model(*columns):
+        assert "is whole: 2 rows" in hqt_db("verify", path)
