@@ -45,7 +45,7 @@ ROWS = {
 def demo(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The demo as a module, for what needs no process of its own."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("ma_crossover")
+    return importlib.import_module("crossover.demo")
 
 
 def run_demo(url: str, directory: Path) -> str:
