@@ -288,3 +288,14 @@ class TestSessions:
         state._commit_all(user.__dict__)
         assert not state.modified
         assert not state.committed_state
+
+    def test_a_value_that_changes_tells_every_instance_it_knows_of(self) -> None:
+        strategy = Strategy(parameters={"deep": {}})
+        second = Strategy.__mapper__.class_manager.new_instance()
+        state: Any = inspect(second)
+        document: Any = strategy.parameters
+        second.__dict__["parameters"] = document
+        document._parents[state] = "parameters"
+        assert not state.committed_state
+        document["deep"]["a"] = 1
+        assert list(state.committed_state) == ["parameters"]

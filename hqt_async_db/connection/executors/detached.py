@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Delete, delete
 from sqlalchemy.ext.mutable import Mutable
 from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import instance_state, set_committed_value
+from sqlalchemy.orm.attributes import flag_modified, instance_state, set_committed_value
+from sqlalchemy.orm.base import NO_VALUE
 
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy.orm import InstanceState, Mapper
+
+_ABSENT: Final = object()
 
 
 def twin_of(instance: Any) -> Any:
@@ -51,11 +54,50 @@ def pending_values(instance: Any) -> dict[str, Any]:
     }
 
 
-def adopt(instance: Any, twin: Any) -> None:
+class Watch:
+    """Tells what was changed in an instance while its values were on their way.
+
+    Args:
+        instance: The instance, which is about to be stored.
+        names: The attributes to watch.
+    """
+
+    def __init__(self, instance: Any, names: Iterable[str]) -> None:
+        self._state = instance_state(instance)
+        loaded = instance.__dict__
+        pending = self._state.committed_state
+        # Of others it is enough that they are not pending yet.
+        self._pending = {n: loaded.get(n, _ABSENT) for n in names if n in pending}
+        values = {n: value for n, value in self._pending.items() if isinstance(value, Mutable)}
+        self._witness = self._witness_of(values) if values else None
+
+    def _witness_of(self, values: Mapping[str, Mutable]) -> Any:
+        """Return a second instance that these values tell of their changes.
+
+        The row's own was told already that they changed: it would not see another time.
+        """
+        witness = self._state.mapper.class_manager.new_instance()
+        for name, value in values.items():
+            witness.__dict__[name] = value
+            value._parents[instance_state(witness)] = name  # noqa: SLF001 - as SQLAlchemy does
+        return witness
+
+    def has_changed(self, name: str) -> bool:
+        """Tell whether an attribute was assigned to, or changed in place, since."""
+        is_pending = name in self._state.committed_state
+        if name not in self._pending:
+            return is_pending
+        is_same = self._state.dict.get(name, _ABSENT) is self._pending[name]
+        if self._witness is not None and name in instance_state(self._witness).committed_state:
+            return is_same or is_pending
+        return is_pending and not is_same
+
+
+def adopt(instance: Any, twin: Any, watch: Watch) -> None:
     """Give an instance the values that its twin was stored with."""
     names = instance_state(instance).mapper.column_attrs.keys()
     loaded = twin.__dict__
-    set_all_loaded(instance, {name: loaded[name] for name in names if name in loaded})
+    set_all_loaded(instance, {name: loaded[name] for name in names if name in loaded}, watch)
 
 
 def set_loaded(instance: Any, name: str, value: Any) -> None:
@@ -66,20 +108,32 @@ def set_loaded(instance: Any, name: str, value: Any) -> None:
     set_committed_value(instance, name, instance.__dict__[name])
 
 
-def set_all_loaded(instance: Any, values: Mapping[str, Any]) -> None:
+def set_all_loaded(instance: Any, values: Mapping[str, Any], watch: Watch) -> None:
     """Set values as if they had been loaded, which were checked; nothing is pending then.
 
-    What was assigned meanwhile to other attributes stays pending.
+    What was changed meanwhile, here or in other attributes, stays and is pending.
     """
     state, loaded = instance_state(instance), instance.__dict__
     for name, value in values.items():
-        if isinstance(value, Mutable):
+        if watch.has_changed(name):
+            _set_committed(instance, name, value)
+        elif isinstance(value, Mutable):
             set_loaded(instance, name, value)
         else:
             loaded[name] = value
             state.committed_state.pop(name, None)
     if not state.committed_state and state.modified:
         state._commit_all(loaded)  # noqa: SLF001 - what SQLAlchemy does after a flush
+
+
+def _set_committed(instance: Any, name: str, value: Any) -> None:
+    """Note what is stored of an attribute that has another value by now."""
+    state = instance_state(instance)
+    if name not in state.committed_state:
+        flag_modified(instance, name)
+    is_tracked = isinstance(value, Mutable) or isinstance(instance.__dict__.get(name), Mutable)
+    # What changes in place may be one and the same object; that is no change to SQLAlchemy.
+    state.committed_state[name] = NO_VALUE if is_tracked else value
 
 
 def delete_statement(instance: Any) -> Delete:

@@ -109,17 +109,19 @@ class OneShotExecutor:
         """Update one row by primary key, sending only what changes.
 
         The instance itself is touched only once the commit is known, so that
-        an error leaves it as it was.
+        an error leaves it as it was. What is assigned meanwhile stays pending.
         """
         with suppress(NoWayError):
             shortcut = self._db.shortcut()
             await stored(instance_state(instance).mapper).update(shortcut, instance, values)
             return
         twin = detached.twin_of(instance)
+        watch = detached.Watch(instance, twin.__mapper__.column_attrs.keys())
+        pending = detached.pending_values(instance)
         async with self._writing() as executor:
             executor.session.add(twin)
-            await executor.update(twin, detached.pending_values(instance) | dict(values))
-        detached.adopt(instance, twin)
+            await executor.update(twin, pending | dict(values))
+        detached.adopt(instance, twin, watch)
 
     async def delete(self, instance: Any) -> None:
         """Delete one row by primary key, in the version that was read."""

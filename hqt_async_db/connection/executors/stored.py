@@ -256,13 +256,14 @@ class Stored:
         if self._version is not None:
             sent[_OLD + self._version] = state.dict[self._version]
         equal = self._assigned_in_vain(state) if state.modified else {}
+        watch = detached.Watch(instance, (*equal, *changed, *self._renewed))
         answer, complete = await shortcut.write(
             statement, sent, joins=True, are_coerced=not state.modified
         )
         if not answer.rowcount:
             raise stale_record(self._table.name)
         renewed = {n: complete[key] for n, key in self._renewed.items() if n not in changed}
-        detached.set_all_loaded(instance, {**equal, **changed, **renewed})
+        detached.set_all_loaded(instance, {**equal, **changed, **renewed}, watch)
 
     def _assigned_in_vain(self, state: InstanceState[Any]) -> dict[str, Any]:
         """Return the columns that were assigned what they had, among those that were assigned."""
