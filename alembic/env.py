@@ -24,7 +24,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from hqt_async_db import DatabaseManager
-from hqt_async_db.migrations.environment import half_applied, is_transactional, options
+from hqt_async_db.migrations.environment import (
+    guarded,
+    half_applied,
+    is_transactional,
+    options,
+)
 
 
 def database_url() -> str:
@@ -62,6 +67,9 @@ def run(connection: Connection) -> None:
     """Run the command on a connection that the caller commits."""
     name = connection.dialect.name
     context.configure(connection=connection, **options(name))
+    migration = context.get_context()
+    if migration._migrations_fn is not None:  # noqa: SLF001 - configure() takes no other
+        migration._migrations_fn = guarded(migration._migrations_fn)  # noqa: SLF001 - as above
     try:
         with context.begin_transaction():
             context.run_migrations()

@@ -71,7 +71,9 @@ async def upgrade(db: Migratable, revision: str = "head") -> list[Revision]:
 async def downgrade(db: Migratable, revision: str) -> list[Revision]:
     """Take the schema back to ``revision``; what newer revisions added is lost.
 
-    Transactions, locks and errors are those of :func:`upgrade`.
+    Transactions, locks and errors are those of :func:`upgrade`. Down to
+    ``base`` it is refused while tables that are not ours refer to ours; where
+    DDL commits by itself, the lower revision is recorded first.
 
     Args:
         db: The database.

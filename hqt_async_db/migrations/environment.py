@@ -5,29 +5,42 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import PrimaryKeyConstraint, Table, inspect
+from alembic.runtime.migration import RevisionStep
+from sqlalchemy import (
+    Column,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    delete,
+    insert,
+    inspect,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
 from hqt_async_db import models
 from hqt_async_db.errors import SchemaMismatchError
 from hqt_async_db.migrations import cooperation
+from hqt_async_db.migrations.references import refuse_references
 from hqt_async_db.migrations.rendering import compare_type, render_item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
-    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from alembic.runtime.migration import MigrationContext, MigrationStep
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection
     from sqlalchemy.schema import SchemaItem
     from sqlalchemy.sql.compiler import DDLCompiler
 
 VERSION_TABLE: Final = "alembic_version"
+version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
 
 _POLL_S: Final = 0.01
 _LEFT_BY_BATCH: Final = "_alembic_tmp_"
@@ -125,10 +138,11 @@ def run_steps(connection: Connection, scripts: ScriptDirectory, steps: list[Revi
 
     Raises:
         SchemaMismatchError: A step failed on a server that commits every DDL
-            statement by itself, so the step is half applied.
+            statement by itself, so the step is half applied; or other tables
+            refer to those that would be dropped, and nothing was changed.
     """
     watched = _Watched(steps)
-    environment = EnvironmentContext(Config(), scripts, fn=watched.each)
+    environment = EnvironmentContext(Config(), scripts, fn=guarded(watched.each))
     is_safe = is_transactional(connection.dialect.name)
     if not is_safe:
         connection.commit()  # so that alembic commits after every step
@@ -146,6 +160,50 @@ def run_steps(connection: Connection, scripts: ScriptDirectory, steps: list[Revi
                 error.add_note(f"while running '{watched.running}'")
                 raise
             raise SchemaMismatchError(half_applied(f"'{watched.running}'")) from error
+
+
+def guarded(steps_of: Callable[..., Iterable[MigrationStep]]) -> Callable[..., Any]:
+    """Return what plans the same steps, those downwards under the rules that protect data.
+
+    Args:
+        steps_of: What alembic calls ``fn``: takes the heads and the context.
+    """
+
+    def each(heads: object, context: MigrationContext) -> Iterator[MigrationStep]:
+        connection = None if context.as_sql else context.connection
+        for step in steps_of(heads, context):
+            if connection is not None and isinstance(step, RevisionStep) and not step.is_upgrade:
+                _guard(step, connection)
+            yield step
+
+    return each
+
+
+def _guard(step: RevisionStep, connection: Connection) -> None:
+    run, (revision,) = step.migration_fn, step.from_revisions
+    below = next(iter(step.to_revisions_no_deps), None)
+
+    @wraps(run)
+    def guarded_downgrade(**arguments: Any) -> None:
+        if below is None:
+            refuse_references(connection, our_tables())
+        if is_transactional(connection.dialect.name):
+            run(**arguments)
+            return
+        # The first DDL statement commits this: whatever becomes of the others, nothing will
+        # take what they leave for the whole schema.
+        _replace_version(connection, revision, below)
+        run(**arguments)
+        _replace_version(connection, below, revision)  # where alembic looks for it
+
+    step.migration_fn = guarded_downgrade
+
+
+def _replace_version(connection: Connection, old: str | None, new: str | None) -> None:
+    if old is not None:
+        connection.execute(delete(version).where(version.c.version_num == old))
+    if new is not None:
+        connection.execute(insert(version).values(version_num=new))
 
 
 class _Watched:
@@ -181,7 +239,8 @@ def half_applied(step: str) -> str:
         f"{step} stopped half-way, now or in an earlier run that was killed: this server "
         "commits every DDL statement by itself, so some of the step's changes are in the "
         "database though its revision is not. Restore the backup taken before and upgrade "
-        "again; or undo the changes by hand and upgrade again; or finish them by hand and stamp"
+        "again; or undo the changes by hand and upgrade again; or finish them by hand and stamp. "
+        "Of a downgrade the lower revision is recorded: finish it by hand"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, MetaData, String, Table, delete, inspect, select
+from sqlalchemy import MetaData, Table, delete, inspect, select
 
 from hqt_async_db import models
 from hqt_async_db.errors import InvalidInputError, SchemaMismatchError
@@ -14,7 +14,9 @@ from hqt_async_db.migrations.environment import (
     configured,
     is_transactional,
     our_tables,
+    version,
 )
+from hqt_async_db.migrations.references import refuse_references
 from hqt_async_db.migrations.scripts import head_of, load_scripts, refuse_unknown
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import DeclarativeBase
 
     from hqt_async_db.migrations.locks import Migratable
-
-_version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def read_state(connection: Connection) -> State:
 
 
 def _recorded(connection: Connection) -> list[str]:
-    return [str(revision) for revision in connection.scalars(select(_version.c.version_num))]
+    return [str(revision) for revision in connection.scalars(select(version.c.version_num))]
 
 
 def write_revision(connection: Connection, scripts: ScriptDirectory, revision: str) -> None:
     """Make ``revision`` the one and only revision of the database."""
     if inspect(connection).has_table(VERSION_TABLE):
-        connection.execute(delete(_version))
+        connection.execute(delete(version))
     configured(connection, scripts).stamp(scripts, revision)
 
 
@@ -84,7 +84,8 @@ def refuse_predecessor(state: State, dialect_name: str) -> None:
     if not is_transactional(dialect_name):
         msg += (
             ". If they are empty, they are what a killed first upgrade left, because this "
-            "server commits every DDL statement by itself: drop them and try again"
+            "server commits every DDL statement by itself: drop them and try again. So they "
+            "can be what a downgrade or a drop left that did not reach its end"
         )
     raise SchemaMismatchError(msg)
 
@@ -133,7 +134,8 @@ async def drop_schema(
 
     Raises:
         SchemaMismatchError: The database is at a revision this version does
-            not know, so that it would leave tables behind.
+            not know, so that it would leave tables behind; or a table that
+            is not of the metadata refers to one that is. Nothing was dropped.
         InvalidInputError: As for :func:`create_schema`.
         DatabaseLockedError: Another process is changing the schema.
     """
@@ -209,9 +211,11 @@ def _create(connection: Connection, scripts: ScriptDirectory, wanted: _Wanted) -
 def _drop(connection: Connection, scripts: ScriptDirectory, wanted: _Wanted) -> None:
     if wanted.has_ours:
         refuse_unknown(scripts, read_state(connection).revision)
-    wanted.metadata.drop_all(connection)
+    refuse_references(connection, [table.name for table in wanted.metadata.tables.values()])
     if wanted.has_ours:
-        _version.drop(connection, checkfirst=True)
+        # First, so that nothing takes what a broken connection leaves for the whole schema.
+        version.drop(connection, checkfirst=True)
+    wanted.metadata.drop_all(connection)
 
 
 def _refuse_older(state: State, head: str) -> None:

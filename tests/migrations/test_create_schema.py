@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -16,8 +17,9 @@ from hqt_async_db.models import Base
 from tests.migrations.schemas import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
+    from hqt_async_db import DatabaseManager
     from tests.fixtures.managers import MakeDb, RecordStatements
     from tests.migrations.conftest import AddRevision
 
@@ -153,3 +155,23 @@ async def test_a_predecessors_tables_and_rows_stay(make_db: MakeDb) -> None:
         await migrations.create_schema(db)
     async with db.engine.connect() as connection:
         assert await connection.scalar(text("SELECT id FROM live_trades")) == 1
+
+
+@pytest.mark.parametrize(
+    "drop", [migrations.drop_schema, partial(migrations.downgrade, revision="base")]
+)
+async def test_a_table_that_others_refer_to_stays_with_all_the_rest(
+    make_db: MakeDb, watchlist: Table, drop: Callable[[DatabaseManager], Awaitable[object]]
+) -> None:
+    db = make_db()
+    await migrations.create_schema(db)
+    before = await schema_of(db.engine)
+    Base.metadata.remove(watchlist)
+    with pytest.raises(SchemaMismatchError, match=r"watchlists refers to users\. Drop"):
+        await drop(db)
+    assert await schema_of(db.engine) == before
+    await migrations.check(db)
+    async with db.engine.begin() as connection:
+        await connection.run_sync(watchlist.drop)
+    await drop(db)
+    assert (await schema_of(db.engine)).keys() <= {"alembic_version"}

@@ -189,3 +189,30 @@ async def test_what_a_broken_first_upgrade_left_on_mariadb_is_explained(make_db:
         await task
     with pytest.raises(SchemaMismatchError, match=r"killed first upgrade left.*drop them"):
         await migrations.upgrade(db)
+
+
+@pytest.mark.backends("mariadb")
+@pytest.mark.parametrize("how", ["drop", "downgrade"])
+async def test_a_schema_that_is_half_dropped_is_not_taken_for_the_newest(
+    make_db: MakeDb, how: str
+) -> None:
+    db = await populated(make_db)
+    down = migrations.drop_schema(db) if how == "drop" else migrations.downgrade(db, "base")
+    task = asyncio.ensure_future(down)
+    dropped = count(1)
+
+    @event.listens_for(db.engine.sync_engine, "before_cursor_execute")
+    def _watch(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "DROP TABLE" in statement and next(dropped) == 4:
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    event.remove(db.engine.sync_engine, "before_cursor_execute", _watch)
+    assert await migrations.current(db) is None
+    for refused in (migrations.upgrade(db), migrations.create_schema(db)):
+        with pytest.raises(SchemaMismatchError, match="that did not reach its end"):
+            await refused
+    await migrations.drop_schema(db)
+    await migrations.upgrade(db)
+    await migrations.check(db)
