@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.exc import DBAPIError
 
 from hqt_async_db.errors import DatabaseLockedError, InvalidInputError, SchemaMismatchError
+from hqt_async_db.migrations.environment import our_tables
+from hqt_async_db.migrations.references import references_from_outside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 DEFAULT_TIMEOUT_S: Final = 60.0
@@ -33,6 +36,11 @@ _LOCK_HOLDER: Final = text("SELECT IS_USED_LOCK(CONCAT('hqt_schema_', SHA1(DATAB
 _RELEASE_LOCK: Final = text("SELECT RELEASE_LOCK(CONCAT('hqt_schema_', SHA1(DATABASE())))")
 _SQLITE_BUSY: Final = 5
 _VIOLATIONS_SHOWN: Final = 5
+_DANGLING: Final = text(
+    'SELECT f."table", f.rowid, f.parent'
+    " FROM sqlite_master AS m JOIN pragma_foreign_key_check(m.name) AS f"
+    " WHERE m.type = 'table' AND m.name IN :tables"
+).bindparams(bindparam("tables", expanding=True))
 
 
 class Migratable(Protocol):
@@ -57,7 +65,8 @@ async def schema_lock(
     session, so the block may commit, as every DDL statement there does. On
     SQLite the write lock (``BEGIN IMMEDIATE``), with foreign keys off, so
     that rebuilding a table does not delete the rows that refer to it; before
-    the commit every foreign key is checked. Waiting polls, so that
+    the commit the foreign keys of our tables and of those that refer to them
+    are checked. Waiting polls, so that
     cancelling it takes effect at once; a lock left by a killed process ends
     with its connection.
 
@@ -70,7 +79,8 @@ async def schema_lock(
         DatabaseLockedError: The lock did not come within ``timeout_s``.
         InvalidInputError: ``connection`` is in a transaction already.
         SchemaMismatchError: On SQLite, rows would refer to rows that do not
-            exist; everything was rolled back.
+            exist, in our tables or where they did not so before; everything
+            was rolled back.
     """
     if connection.in_transaction():
         msg = "the schema lock needs a connection outside of any transaction"
@@ -127,8 +137,9 @@ async def _sqlite(connection: AsyncConnection, timeout_s: float) -> AsyncIterato
         # Inside a transaction this pragma would do nothing, without saying so.
         await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         await _wait_for(lambda: _begin_immediate(connection), timeout_s)
+        before = await connection.run_sync(_dangling_from_outside)
         yield
-        await _refuse_violations(connection)
+        await _refuse_violations(connection, before)
         await connection.commit()
     finally:
         await _to_the_end(_enforce_foreign_keys(connection, enforced))
@@ -179,13 +190,31 @@ def _is_busy(error: DBAPIError) -> bool:
     )
 
 
-async def _refuse_violations(connection: AsyncConnection) -> None:
-    query = text('SELECT "table", rowid, parent FROM pragma_foreign_key_check LIMIT :shown')
-    rows = (await connection.execute(query, {"shown": _VIOLATIONS_SHOWN})).all()
-    if rows:
-        shown = "; ".join(f"{row[0]} rowid {row[1]} refers to {row[2]}" for row in rows)
+async def _refuse_violations(
+    connection: AsyncConnection, before: set[tuple[str, int, str]]
+) -> None:
+    ours = await connection.execute(_DANGLING, {"tables": list(our_tables())})
+    rows = {tuple(row) for row in ours} | await connection.run_sync(_dangling_from_outside)
+    if found := sorted(rows - before):
+        shown = "; ".join(
+            f"{child} rowid {rowid} refers to {parent}"
+            for child, rowid, parent in found[:_VIOLATIONS_SHOWN]
+        )
         msg = f"rows refer to rows that do not exist, so nothing was changed: {shown}"
         raise SchemaMismatchError(msg)
+
+
+def _dangling_from_outside(connection: Connection) -> set[tuple[str, int, str]]:
+    """Return the rows of other tables that refer to a row of ours which does not exist.
+
+    A foreign key that SQLite cannot make sense of is none that we could break.
+    """
+    ours, found = our_tables(), set()
+    for child in {child for child, _ in references_from_outside(connection, ours)}:
+        with suppress(DBAPIError):
+            rows = connection.execute(_DANGLING, {"tables": [child]})
+            found |= {tuple(row) for row in rows if row[2].lower() in ours}
+    return found
 
 
 async def _wait_for(attempt: Callable[[], Awaitable[str | None]], timeout_s: float) -> None:

@@ -38,6 +38,8 @@ REBUILD_USERS = """    with op.batch_alter_table('users') as users:
         users.alter_column('full_name', existing_type=sa.String(100), nullable=False,
                            server_default='')"""
 ORPHAN = "    op.execute('DELETE FROM users')"
+ORPHAN_IN_OTHERS = """    op.execute('INSERT INTO notes VALUES (1)')
+    op.execute('DELETE FROM users')"""
 
 
 async def populated(make_db: MakeDb) -> DatabaseManager:
@@ -87,6 +89,36 @@ async def test_a_migration_that_orphans_rows_is_refused(
     assert await migrations.current(db) == "hqt_0001"
     assert await strategies_of(db) == [7]
     assert await enforces_foreign_keys(db)
+
+
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+async def test_what_was_wrong_before_in_other_tables_stops_no_migration(
+    make_db: MakeDb, add_revision: AddRevision
+) -> None:
+    db = make_db()
+    async with db.engine.connect() as connection:
+        await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        for statement in (
+            "CREATE TABLE parents (id INTEGER PRIMARY KEY, x TEXT)",
+            "CREATE TABLE orphans (id INTEGER REFERENCES parents)",
+            "CREATE TABLE mismatched (x TEXT REFERENCES parents(x))",
+            "CREATE TABLE mismatched_with_ours (x TEXT REFERENCES users(full_name))",
+            "CREATE TABLE notes (user_id INTEGER REFERENCES Users(id))",
+            "INSERT INTO orphans VALUES (9)",
+            "INSERT INTO mismatched VALUES ('a')",
+            "INSERT INTO notes VALUES (9), (1)",
+        ):
+            await connection.exec_driver_sql(statement)
+        await connection.commit()
+        await connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+    await migrations.create_schema(db)
+    await add_revision("    op.execute('DELETE FROM notes WHERE user_id = 1')")
+    await migrations.upgrade(db)
+    async with db.engine.begin() as connection:
+        await connection.execute(text(_USER))
+    await add_revision(ORPHAN_IN_OTHERS)
+    with pytest.raises(SchemaMismatchError, match=r"changed: notes rowid 2 refers to [Uu]sers$"):
+        await migrations.upgrade(db)
 
 
 @pytest.mark.backends("sqlite-file")
