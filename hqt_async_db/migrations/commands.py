@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alembic.autogenerate import compare_metadata
+from sqlalchemy.exc import NoSuchTableError
 
 from hqt_async_db import models
 from hqt_async_db.errors import SchemaMismatchError
@@ -139,7 +140,8 @@ async def check(db: Migratable) -> None:
 
     Raises:
         SchemaMismatchError: The database is not at the newest revision, or
-            its schema differs; the message lists every difference.
+            its schema differs or is just being changed; the message lists
+            every difference.
     """
     scripts = await load_scripts()
     async with db.engine.connect() as connection:
@@ -185,7 +187,11 @@ def _check(connection: Connection, scripts: ScriptDirectory) -> None:
     if state.revision != head:
         msg = f"the database is at revision {state.revision or 'base'}, the newest is {head}"
         raise SchemaMismatchError(msg)
-    differences = compare_metadata(configured(connection, scripts), models.Base.metadata)
+    try:
+        differences = compare_metadata(configured(connection, scripts), models.Base.metadata)
+    except NoSuchTableError as gone:
+        msg = f"the table {gone} went while the schema was compared: somebody is changing it"
+        raise SchemaMismatchError(msg) from gone
     if differences:
         found = "\n  ".join(describe_all(differences))
         msg = f"the schema of the database differs from the models:\n  {found}"

@@ -51,7 +51,9 @@ def read_state(connection: Connection) -> State:
     if len(found) > 1:
         msg = (
             f"{VERSION_TABLE} names several revisions ({', '.join(sorted(found))}), but the "
-            "history of this schema has no branches; stamp the one that holds"
+            "history of this schema has no branches. If another Alembic project keeps its own "
+            "there, give it a version_table of its own and take its row out: to stamp would "
+            "delete it. If not, stamp the one that holds"
         )
         raise SchemaMismatchError(msg)
     return State(found[0] if found else None, tables)

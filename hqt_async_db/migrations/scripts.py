@@ -111,7 +111,8 @@ def refuse_unknown(scripts: ScriptDirectory, current: str | None) -> None:
         msg = (
             f"the database is at revision {current}, which this version of hqt-async-db does "
             f"not know (its newest is {head_of(scripts)}); a newer version, or another program, "
-            "made this schema: install that version, or restore a backup from before"
+            "made this schema: install that version, or restore a backup from before. If it is "
+            "the revision of another Alembic project, give that project a version_table of its own"
         )
         raise SchemaMismatchError(msg)
 
@@ -168,6 +169,8 @@ def _refusing(verb: str, target: str, current: str | None) -> Iterator[None]:
         raise InvalidInputError(msg, field="revision")
     try:
         yield
-    except (CommandError, RevisionError) as error:
-        msg = f"cannot {verb} from {current or 'base'} to {target!r}: {error}"
+    # alembic only asserts that "name-n" is none of the revisions below the first one.
+    except (CommandError, RevisionError, AssertionError) as error:
+        why = str(error) or "there is no such revision"
+        msg = f"cannot {verb} from {current or 'base'} to {target!r}: {why}"
         raise InvalidInputError(msg, field="revision") from None

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from hqt_async_db import DatabaseManager, migrations
 from hqt_async_db.errors import HqtDbError, InvalidInputError, SchemaMismatchError
@@ -15,6 +15,8 @@ from tests.migrations.schemas import schema_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from tests.fixtures.managers import MakeDb
     from tests.migrations.conftest import AddRevision
@@ -81,7 +83,7 @@ async def test_history_marks_where_the_database_is(
 
 async def test_an_impossible_target_is_refused(make_db: MakeDb) -> None:
     db = make_db()
-    for target in ("nonsense", "+5", "-1", "", "toy_"):
+    for target in ("nonsense", "+5", "-1", "", "toy_", "hqt_0001-1"):
         with pytest.raises(InvalidInputError) as refused:
             await migrations.upgrade(db, target)
         assert refused.value.field == "revision"
@@ -100,7 +102,7 @@ async def test_a_newer_schema_is_refused(make_db: MakeDb) -> None:
         migrations.create_schema(db),
         migrations.drop_schema(db),
     ):
-        with pytest.raises(SchemaMismatchError, match="from_2031, which this version"):
+        with pytest.raises(SchemaMismatchError, match=r"from_2031, which this version.*of its own"):
             await refused
     await migrations.stamp(db, "head")
     await migrations.check(db)
@@ -134,8 +136,27 @@ async def test_several_recorded_revisions_are_refused(make_db: MakeDb) -> None:
     await migrations.stamp(db, "head")
     async with db.engine.begin() as connection:
         await connection.execute(text("INSERT INTO alembic_version VALUES ('other')"))
-    with pytest.raises(SchemaMismatchError, match=r"several revisions \(hqt_0001, other\)"):
+    with pytest.raises(
+        SchemaMismatchError,
+        match=r"several revisions \(hqt_0001, other\).*version_table of its own.*would delete it",
+    ):
         await migrations.current(db)
+
+
+async def test_a_schema_that_changes_while_it_is_checked_does_not_match(make_db: MakeDb) -> None:
+    db = make_db()
+    await migrations.create_schema(db)
+    sent: list[str] = []
+
+    @event.listens_for(db.engine.sync_engine, "after_cursor_execute")
+    def _drop(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+        is_next = len(sent) > 1 and "version_num FROM" in " ".join(sent[-2].split())
+        if is_next:  # which reads the names of the tables
+            connection.exec_driver_sql("DROP TABLE notifications")
+
+    with pytest.raises(SchemaMismatchError, match="notifications"):
+        await migrations.check(db)
 
 
 @pytest.mark.backends("sqlite-memory")
