@@ -117,10 +117,10 @@ class Backtest(IdMixin, TimestampMixin, Base):
         order_by="AccountSnapshot.timestamp, AccountSnapshot.id",
     )
     finance_metrics: Mapped[list[FinanceMetric]] = relationship(
-        back_populates="backtest", cascade="all", passive_deletes=True
+        back_populates="backtest", cascade="all", passive_deletes=True, order_by="FinanceMetric.id"
     )
     edge_results: Mapped[list[EdgeResult]] = relationship(
-        back_populates="backtest", cascade="all", passive_deletes=True
+        back_populates="backtest", cascade="all", passive_deletes=True, order_by="EdgeResult.id"
     )
 
 

@@ -72,7 +72,10 @@ class Optimization(IdMixin, TimestampMixin, Base):
     user: Mapped[User] = relationship(back_populates="optimizations")
     strategy: Mapped[Strategy] = relationship(back_populates="optimizations")
     results: Mapped[list[OptimizationResult]] = relationship(
-        back_populates="optimization", cascade="all, delete-orphan", passive_deletes=True
+        back_populates="optimization",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="OptimizationResult.id",
     )
 
 

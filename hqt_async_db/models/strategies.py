@@ -42,14 +42,14 @@ class Strategy(IdMixin, TimestampMixin, Base):
 
     user: Mapped[User] = relationship(back_populates="strategies")
     backtests: Mapped[list[Backtest]] = relationship(
-        back_populates="strategy", cascade="all", passive_deletes=True
+        back_populates="strategy", cascade="all", passive_deletes=True, order_by="Backtest.id"
     )
     optimizations: Mapped[list[Optimization]] = relationship(
-        back_populates="strategy", cascade="all", passive_deletes=True
+        back_populates="strategy", cascade="all", passive_deletes=True, order_by="Optimization.id"
     )
     live_trades: Mapped[list[LiveTrade]] = relationship(
-        back_populates="strategy", passive_deletes="all"
+        back_populates="strategy", passive_deletes="all", order_by="LiveTrade.id"
     )
     paper_trades: Mapped[list[PaperTrade]] = relationship(
-        back_populates="strategy", passive_deletes="all"
+        back_populates="strategy", passive_deletes="all", order_by="PaperTrade.id"
     )

@@ -51,25 +51,25 @@ class User(IdMixin, TimestampMixin, Base):
         back_populates="user", cascade="all, delete-orphan", passive_deletes=True
     )
     strategies: Mapped[list[Strategy]] = relationship(
-        back_populates="user", cascade="all", passive_deletes=True
+        back_populates="user", cascade="all", passive_deletes=True, order_by="Strategy.id"
     )
     backtests: Mapped[list[Backtest]] = relationship(
-        back_populates="user", cascade="all", passive_deletes=True
+        back_populates="user", cascade="all", passive_deletes=True, order_by="Backtest.id"
     )
     optimizations: Mapped[list[Optimization]] = relationship(
-        back_populates="user", cascade="all", passive_deletes=True
+        back_populates="user", cascade="all", passive_deletes=True, order_by="Optimization.id"
     )
     notifications: Mapped[list[Notification]] = relationship(
-        back_populates="user", cascade="all", passive_deletes=True
+        back_populates="user", cascade="all", passive_deletes=True, order_by="Notification.id"
     )
     live_trades: Mapped[list[LiveTrade]] = relationship(
-        back_populates="user", passive_deletes="all"
+        back_populates="user", passive_deletes="all", order_by="LiveTrade.id"
     )
     paper_trades: Mapped[list[PaperTrade]] = relationship(
-        back_populates="user", passive_deletes="all"
+        back_populates="user", passive_deletes="all", order_by="PaperTrade.id"
     )
     account_snapshots: Mapped[list[AccountSnapshot]] = relationship(
-        back_populates="user", passive_deletes="all"
+        back_populates="user", passive_deletes="all", order_by="AccountSnapshot.id"
     )
 
 

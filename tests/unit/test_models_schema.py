@@ -45,6 +45,13 @@ def key_columns(table: Table) -> list[list[str]]:
     ]
 
 
+@each_model
+def test_related_rows_come_in_one_order_on_every_backend(model: type[Base]) -> None:
+    for relationship in model.__mapper__.relationships:
+        if relationship.uselist:
+            assert relationship.order_by, relationship
+
+
 def test_the_models_and_their_tables() -> None:
     mapped = {name: getattr(models, name).__tablename__ for name in NAMES}
     assert mapped == NAMES
