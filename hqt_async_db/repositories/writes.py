@@ -93,7 +93,8 @@ class Writes(Bound[ModelT]):
         Safe against another task or process that creates it at once, where
         ``filters`` cover a unique key. One SELECT; for a new row one INSERT,
         in a savepoint of the session if there is one. With the manager each
-        of them is a transaction of its own.
+        of them is a transaction of its own. An instance that the session
+        holds is brought up to date; what was assigned to it is flushed first.
 
         Args:
             defaults: Further values of a new row.
@@ -111,6 +112,7 @@ class Writes(Bound[ModelT]):
         values = self._checked({**filters, **further}, partial=False)
         self._refuse_defaults(filters)
         statement = select(self.model).where(*self._criteria((), filters)).limit(2)
+        statement = self._executor.refreshing(statement, self._mapper)
         found = await self._executor.fetch(statement, shape="instances")
         if not found:
             try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from sqlalchemy import Delete, Dialect, Executable, Update
+    from sqlalchemy import Delete, Dialect, Executable, Select, Update
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Mapper
     from sqlalchemy.orm import Session as SyncSession
@@ -60,6 +60,9 @@ class Executor(Protocol):
                 used again; None for a statement made for this call.
             shape: What to make of the rows.
         """
+
+    def refreshing(self, statement: Select[Any], mapper: Mapper[Any]) -> Select[Any]:
+        """Return a SELECT of a model such that what it finds is as it is now."""
 
     async def write(
         self,
@@ -153,6 +156,10 @@ class SessionExecutor:
                 return await self.session.read(statement, values, shape)
         with translated():
             return await fetch(self.session, statement, values, shape=shape)
+
+    def refreshing(self, statement: Select[Any], mapper: Mapper[Any]) -> Select[Any]:
+        """Return a SELECT that brings instances up to date which the session holds."""
+        return instances.refreshing(self.session, mapper, statement)
 
     async def write(
         self,

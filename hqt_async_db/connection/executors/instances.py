@@ -14,7 +14,7 @@ from hqt_async_db.errors import InvalidInputError, StaleRecordError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import InstanceState, Mapper
 
@@ -72,6 +72,16 @@ async def complete(session: AsyncSession, instance: Any) -> None:
 def held_of(session: AsyncSession, mapper: Mapper[Any]) -> list[Any]:
     """Return the stored instances of a model that somebody holds."""
     return [held for held in session.identity_map.values() if isinstance(held, mapper.class_)]
+
+
+def refreshing(session: AsyncSession, mapper: Mapper[Any], statement: Select[Any]) -> Select[Any]:
+    """Return the SELECT such that it brings instances up to date that somebody holds.
+
+    Where the session does not flush before, what was assigned to them would be lost.
+    """
+    if not session.sync_session.autoflush or not held_of(session, mapper):
+        return statement
+    return statement.execution_options(populate_existing=True)
 
 
 async def reread(session: AsyncSession, mapper: Mapper[Any]) -> None:

@@ -29,7 +29,7 @@ from hqt_async_db.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from sqlalchemy import Delete, Dialect, Executable, Update
+    from sqlalchemy import Delete, Dialect, Executable, Select, Update
     from sqlalchemy.orm import Mapper
 
     from hqt_async_db.connection.executors.fetching import Shape
@@ -70,6 +70,11 @@ class OneShotExecutor:
             return await self._db.shortcut().fetch(statement, values, shape)
         async with self._db.open(Mode.READ_ONLY, "one-shot read") as session:
             return await SessionExecutor(session).fetch(statement, values, shape=shape)
+
+    def refreshing(self, statement: Select[Any], mapper: Mapper[Any]) -> Select[Any]:
+        """Return the SELECT: its instances are new ones anyway."""
+        del mapper
+        return statement
 
     async def write(
         self,

@@ -50,6 +50,27 @@ async def test_an_order_is_recorded_once(bind: Bind, kind: Any) -> None:
     assert await trades.count() == 2
 
 
+async def test_a_replay_in_a_session_finds_what_others_did_meanwhile(db: DatabaseManager) -> None:
+    first, _ = await LiveTradeRepository(db).record("a", "1", **ORDER)
+    async with db.session() as session:
+        trades = LiveTradeRepository(session)
+        held = await trades.get_by_client_order_id("a", "1")
+        assert held is not None
+        await session.commit()  # on SQLite a session that wrote would be in the way
+        await LiveTradeRepository(db).mark_open(first, entry_price="1.1")
+        with session.no_autoflush:
+            held.exit_reason = "mine"
+            again, is_new = await trades.record("a", "1", **ORDER)
+            assert (again, again.exit_reason, is_new) == (held, "mine", False)
+        session.sync_session.expire(held, ["exit_reason"])
+        again, is_new = await trades.record("a", "1", **ORDER)
+        assert (again, is_new) == (held, False)
+        assert (again.status, again.version) == ("open", 2)
+        again.exit_reason = "mine"
+        again, _ = await trades.record("a", "1", **ORDER)
+        assert (again.exit_reason, again.version) == ("mine", 3)
+
+
 async def test_a_name_used_for_another_order_is_refused(bind: Bind) -> None:
     trades = LiveTradeRepository(bind)
     await trades.record("a", "1", **ORDER)
