@@ -103,20 +103,22 @@ def _expression(model: type[Any], criterion: Any) -> ColumnElement[bool]:
         )
         raise InvalidInputError(msg, field="criteria")
     expression: ColumnElement[bool] = criterion
-    _refuse_other_tables(model, expression)
+    _refuse_other_tables(model, expression, "a criterion", "criteria")
     return expression
 
 
-def _refuse_other_tables(model: type[Any], expression: ColumnElement[bool]) -> None:
-    """Refuse a criterion about another table: joined to nothing, it is true for every row."""
+def _refuse_other_tables(
+    model: type[Any], expression: ColumnElement[Any], kind: str, field: str
+) -> None:
+    """Refuse what is about another table: joined to nothing, each row meets all of its rows."""
     own = {table.key for table in inspect(model).tables}
     for source in select(literal(1)).where(expression).get_final_froms():
         if getattr(source, "key", None) not in own:
             msg = (
-                f"a criterion is about {getattr(source, 'name', 'another table')}, not about "
-                f"{model.__name__}; relate the two with exists() or in_()"
+                f"{kind} is about {getattr(source, 'name', 'another table')}, not about "
+                f"{model.__name__}; relate the two with exists(), in_() or a scalar_subquery()"
             )
-            raise InvalidInputError(msg, field="criteria")
+            raise InvalidInputError(msg, field=field)
 
 
 def _equality(model: type[Any], name: str, value: Any, dialect: Dialect) -> ColumnElement[bool]:
@@ -220,7 +222,9 @@ def orderings_of(model: type[Any], order_by: OrderBy) -> list[Directed]:
 
 def _ordering(model: type[Any], part: Any) -> Directed:
     if isinstance(part, str):
-        return column_of(model, part.removeprefix("-")).expression, part.startswith("-")
+        column = column_of(model, part.removeprefix("-")).expression
+        _refuse_json(column)
+        return column, part.startswith("-")
     descending = False
     while isinstance(part, UnaryExpression) and part.modifier in (asc_op, desc_op, nulls_last_op):
         descending = descending or part.modifier is desc_op
@@ -233,7 +237,17 @@ def _ordering(model: type[Any], part: Any) -> Directed:
         _refuse(f"order_by takes field names and column expressions, not {kind}", "order_by")
     if isinstance(expression, Column) and expression.table not in inspect(model).tables:
         _refuse(f"{expression} is no column of {model.__name__}", "order_by")
+    _refuse_json(expression)
+    _refuse_other_tables(model, expression, "an ordering", "order_by")
     return expression, descending
+
+
+def _refuse_json(expression: ColumnElement[Any]) -> None:
+    if holds_json(expression):
+        msg = (
+            "order_by has JSON, which has no order; take an entry of it, as_string() or as_float()"
+        )
+        _refuse(msg, "order_by")
 
 
 def with_tie_break(model: type[Any], orderings: Iterable[Directed]) -> list[Directed]:

@@ -118,8 +118,13 @@ async def test_limits_orders_and_loads(
     calls += [("limit", users.page(limit=wrong)) for wrong in (0, None)]
     calls += [("offset", read(offset=wrong)) for read in reads[:4] for wrong in limits]
     for wrong in (5, object(), text("id"), User, User.strategies, User.id.desc().nulls_first(),
-                  Strategy.name, Strategy.name.desc(), ["id", 5], {"id"}):  # fmt: skip
+                  Strategy.name, Strategy.name.desc(), func.lower(Strategy.name).desc(),
+                  Strategy.parameters["a"].as_string(), ["id", 5], {"id"}):  # fmt: skip
         calls += [("order_by", read(order_by=wrong)) for read in reads]
+    strategies: Any = StrategyRepository(bind)
+    for wrong in ("-parameters", Strategy.parameters.desc(), Strategy.parameters["a"]):
+        for read in (strategies.get_all, strategies.rows, strategies.page):
+            calls += [("order_by", read(order_by=wrong))]
     for name in ("nonsense", "-nonsense", "", "-", "id desc", "strategies", "password_hash;"):
         calls += [(name.lstrip("-"), read(order_by=name)) for read in reads]
     calls += [("order_by", users.page(order_by=func.lower(User.username)))]
