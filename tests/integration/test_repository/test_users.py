@@ -34,7 +34,7 @@ async def test_users_are_found_by_name_and_address(bind: Bind) -> None:
     assert await users.get_by_email("trader@X") is None
 
 
-async def test_users_are_searched_literally(bind: Bind) -> None:
+async def test_users_are_searched_literally(bind: Bind, backend: str) -> None:
     users = UserRepository(bind)
     names = ["100%", "100x", "a_b", "axb", "ANNA", "back\\slash"]
     await users.create_many([user_row(name) for name in names])
@@ -50,6 +50,12 @@ async def test_users_are_searched_literally(bind: Bind) -> None:
     assert await search("/") == []
     assert await search("@X") == sorted([*names, "z"])
     assert [user.username for user in await users.search("0", limit=1)] == ["100%"]
+    assert await search("a" * 60_000) == []
+    await users.create(**user_row("É"))
+    assert await search("é") == (["É"] if backend == "mariadb" else [])
+    longest = "e" * 254
+    await users.create(**user_row("long") | {"email": longest})
+    assert await search(longest) == ["long"]
 
 
 async def test_users_are_activated_and_deactivated(
