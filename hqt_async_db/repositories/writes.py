@@ -29,7 +29,9 @@ class Writes(Bound[ModelT]):
         """Insert one row and return it, with its key and defaults.
 
         One INSERT; with the manager also its commit. Bound to a session,
-        related instances may be given too (``user=user``).
+        related instances may be given too (``user=user``). A primary key of
+        one's own choice leaves PostgreSQL's sequence behind: until ``setval()``
+        a later row without one can be refused as its duplicate.
 
         Raises:
             InvalidInputError: A name or a value is refused; nothing ran.
@@ -132,7 +134,8 @@ class Writes(Bound[ModelT]):
         Atomic. An existing row keeps its primary key and the fields that are
         not given; its version goes up. One statement on SQLite and
         PostgreSQL; on MySQL and MariaDB three in one transaction, the first
-        of which locks the row.
+        of which locks the row. Of a primary key among the values
+        :meth:`create` tells.
 
         Args:
             match_fields: The fields of a unique key, all among ``values``.
@@ -198,7 +201,8 @@ class Writes(Bound[ModelT]):
         the manager, one transaction, in which rows of the same fields are one
         statement on SQLite, and a COPY on PostgreSQL (asyncpg: one round trip
         for up to 2000 rows), or arrays of 1500 values in all where they come
-        back. The rows need not have the same fields.
+        back. The rows need not have the same fields. Of primary keys among
+        them :meth:`create` tells.
 
         Args:
             rows: Values by field name; any iterable.
