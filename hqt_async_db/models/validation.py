@@ -75,10 +75,8 @@ def validate_values(  # noqa: PLR0913 - how strict it is, by name
                 checked[name] = None
             elif partial or not field.filled:
                 raise _required(field)
-        elif field.type is None:
+        elif field.type is None or (type(value) not in _PLAIN and is_sql(value)):
             checked[name] = value
-        elif type(value) not in _PLAIN and is_sql(value):
-            checked[name] = value if dialect is None else field.type.computed(value, dialect)
         else:
             checked[name] = field.type.coerce(value, dialect)
     if not partial and not checked.keys() >= _required_names(mapper):

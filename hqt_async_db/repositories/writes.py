@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, delete, select, update
 
-from hqt_async_db.connection.executors.many_rows import counted_version, require_one_table
+from hqt_async_db.connection.executors.many_rows import (
+    counted_version,
+    next_version,
+    require_one_table,
+)
 from hqt_async_db.connection.executors.upserts import require_unique_key
 from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import DuplicateKeyError, InvalidInputError, MultipleRecordsFoundError
@@ -245,7 +249,7 @@ class Writes(Bound[ModelT]):
             raise InvalidInputError(msg, field="values")
         version = counted_version(self._mapper, "update_many")
         if version is not None:
-            checked[self._mapper.get_property_by_column(version).key] = version + 1
+            checked[self._mapper.get_property_by_column(version).key] = next_version(version)
         statement = update(self.model).where(*clauses).values(checked)
         return await self._executor.write(statement, self._mapper)
 

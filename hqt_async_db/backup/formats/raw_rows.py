@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -32,6 +31,7 @@ from hqt_async_db.models.types import (
     UtcDateTime,
 )
 from hqt_async_db.models.types.column import column_field
+from hqt_async_db.models.types.money import stored_money
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -238,8 +238,7 @@ def _change(column: Column[Any], form: Format) -> Callable[[Any], Any] | None:
 
 
 def _stored_money(amount: float | None) -> str | None:
-    # Its shortest digits are the exact amount: there are 15 at most.
-    return None if amount is None else money_text(Decimal(repr(amount)))
+    return None if amount is None else money_text(stored_money(amount))
 
 
 def _reader(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any]:

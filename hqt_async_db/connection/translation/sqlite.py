@@ -43,6 +43,7 @@ _COLUMNS: Final = re.compile(r"constraint failed: (\w+\.\w+(?:, \w+\.\w+)*)\Z")
 _INDEX: Final = re.compile(r"constraint failed: index '([^']+)'\Z")
 _CHECK: Final = re.compile(r"constraint failed: (\w+)\Z")
 _DATATYPE: Final = re.compile(r" column (\w+)\.(\w+)\Z")
+_REFUSED: Final = re.compile(r"(\w+)\.(\w+): value ")
 _NO_TABLE: Final = re.compile(r"\Ano such table: ([\w.]+)\Z")
 
 
@@ -74,6 +75,8 @@ def _with_attributes(found: Finding, text: str) -> Finding:
         return replace(found, table=pairs[0][0], columns=tuple(pair[1] for pair in pairs))
     if match := _INDEX.search(text) or _CHECK.search(text):
         return replace(found, key=match[1])
+    if match := _REFUSED.match(text):
+        return replace(found, table=match[1], columns=(match[2],))
     if found.verdict is findings.VALUE and (match := _DATATYPE.search(text)):
         return replace(found, table=match[1], columns=(match[2],))
     return found

@@ -78,10 +78,21 @@ class ColumnType(TypeDecorator[ValueT]):
     def check_backend(self, value: ValueT, dialect: Dialect) -> None:
         """Refuse a normalised value that this one backend cannot hold."""
 
-    def computed(self, expression: Any, dialect: Dialect) -> Any:
-        """Return an SQL expression as its result may be stored in this column."""
-        del dialect
-        return expression
+    @property
+    def kind(self) -> str | None:
+        """Return what tells :mod:`~hqt_async_db.models.types.kept` how this column keeps values."""
+        return None
+
+    def kept(self, value: Any) -> Any:
+        """Return what SQLite computed as this column keeps it, or refuse it.
+
+        Args:
+            value: An int, a float, a str or bytes, as SQLite knows no others.
+
+        Raises:
+            InvalidInputError: The servers would not take it for such a column.
+        """
+        return value
 
     def bind_all(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any] | None:
         """Prepare many values for the driver at once, where that is quicker.

@@ -58,6 +58,16 @@ class JsonDict(ColumnType[dict[str, Any]]):
         """Return the function that prepares values for the driver."""
         return self._text
 
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return "json"
+
+    def kept(self, value: Any) -> Any:
+        """Return the JSON text that SQLite computed, if it is that of an object."""
+        self._plain(value)
+        return value
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         quote = text_literal(dialect)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Numeric, func
+from sqlalchemy import Numeric
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 _CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN)
+_OF_SERVERS = Context(prec=50, rounding=ROUND_HALF_UP)
 _QUANTUM = Decimal("0.00000001")
 _LIMIT = Decimal(10) ** 20
 # A zero with eight places would print as 0E-8.
@@ -57,6 +58,10 @@ class Money(ColumnType[Decimal]):
     float (through its repr) are accepted and rounded half-even to eight places
     in Python, alike on every backend. On SQLite the column holds a plain
     number, so a value with more than 15 significant digits is refused there.
+
+    What the database computes is rounded half away from zero to eight places.
+    SQLite computes with doubles: 15 significant digits of a result are kept
+    and read, and those of a larger exact one are lost there.
     """
 
     impl = Numeric
@@ -94,7 +99,11 @@ class Money(ColumnType[Decimal]):
 
     def check_backend(self, value: Decimal, dialect: Dialect) -> None:
         """Refuse on SQLite what 15 significant digits cannot hold."""
-        if dialect.name != "sqlite" or -_ALWAYS_EXACT < value < _ALWAYS_EXACT:
+        if dialect.name == "sqlite":
+            self._check_digits(value)
+
+    def _check_digits(self, value: Decimal) -> None:
+        if -_ALWAYS_EXACT < value < _ALWAYS_EXACT:
             return
         if len(value.normalize(_CONTEXT).as_tuple().digits) > _SQLITE_DIGITS:
             self.refuse(
@@ -130,9 +139,27 @@ class Money(ColumnType[Decimal]):
         del value
         return _Factor() if op in {operators.mul, operators.truediv} else self
 
-    def computed(self, expression: Any, dialect: Dialect) -> Any:
-        """Have SQLite, which computes with doubles, round to the places that are read."""
-        return func.round(expression, 8) if dialect.name == "sqlite" else expression
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return "money"
+
+    def kept(self, value: Any) -> float:
+        """Return what SQLite computed, rounded as the servers do: half away from zero."""
+        try:
+            rounded = stored_money(value).quantize(_QUANTUM, context=_OF_SERVERS)
+        except (InvalidOperation, TypeError, ValueError):
+            self.refuse("must be a number smaller than 10**20")
+        rounded = self.checked(rounded)
+        self._check_digits(rounded)
+        return float(rounded)
+
+
+def stored_money(value: Any) -> Decimal:
+    """Return what SQLite stored; of a double, the digits that it holds of any number."""
+    if isinstance(value, float):
+        return Decimal(f"{value:.{_SQLITE_DIGITS}g}")
+    return Decimal(value if isinstance(value, int) else str(value))
 
 
 def _read_money(value: object) -> Decimal | None:
@@ -141,5 +168,5 @@ def _read_money(value: object) -> Decimal | None:
         return None
     if type(value) is Decimal and value.same_quantum(_QUANTUM):
         return value or _ZERO
-    exact = value if isinstance(value, Decimal) else Decimal(str(value))
+    exact = value if isinstance(value, Decimal) else stored_money(value)
     return exact.quantize(_QUANTUM, context=_CONTEXT) or _ZERO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _NUMBERS: tuple[type[Any], ...] = (Real, Decimal)
+_ONE = Decimal(1)
 
 
 class Double(ColumnType[float]):
@@ -100,6 +101,21 @@ class Double(ColumnType[float]):
 
         return literal
 
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return "double"
+
+    def kept(self, value: Any) -> float:
+        """Return what SQLite computed, unless it is infinite; NaN has become NULL before."""
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            self.refuse("must be a number that a double can hold")
+        if not isfinite(number):
+            self.refuse("is infinite, which sqlite cannot hold")
+        return number + 0.0
+
     def result_processor(self, dialect: Dialect, coltype: object) -> None:
         """Read what the driver returned as it is: every driver gives floats."""
         del dialect, coltype
@@ -149,6 +165,23 @@ class _BoundedInteger(ColumnType[int]):
     def literal_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
         """Return the function that writes values into SQL text."""
         return lambda value: str(self.checked(value))
+
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return f"integer {self.bits}"
+
+    def kept(self, value: Any) -> int:
+        """Return what SQLite computed, a fraction rounded half away from zero."""
+        if type(value) is int:
+            return self.checked(value)
+        try:
+            whole = Decimal(value if isinstance(value, float) else str(value)).quantize(
+                _ONE, ROUND_HALF_UP
+            )
+        except InvalidOperation:
+            self.refuse(f"must be a number of at most {self.bits} bits")
+        return self.checked(int(whole))
 
     def coerce_compared_value(self, op: OperatorType | None, value: object) -> TypeEngine[Any]:
         """Compare with integers only; arithmetic keeps the other side's type."""
@@ -215,6 +248,17 @@ class Flag(ColumnType[bool]):
     def process_bind_param(self, value: object, dialect: Dialect) -> bool | None:
         """Prepare one value for the driver."""
         return self.coerce(value, dialect)
+
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return "flag"
+
+    def kept(self, value: Any) -> int:
+        """Return the 1 or 0 that SQLite computed, or refuse it."""
+        if value not in {0, 1}:
+            self.refuse("must be 1 or 0")
+        return int(value)
 
     def process_literal_param(self, value: object, dialect: Dialect) -> Any:
         """Prepare one value for SQL text."""

@@ -104,6 +104,16 @@ class ExactText(ColumnType[str]):
 
     bind_coerced = as_coerced
 
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL; a vocabulary is a CHECK's business."""
+        return "text" if self.length is None else f"text {self.length}"
+
+    def kept(self, value: Any) -> Any:
+        """Return what SQLite computed; it makes text of a number by itself."""
+        self.checked(str(value) if isinstance(value, int | float) else value)
+        return value
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         quote = text_literal(dialect)

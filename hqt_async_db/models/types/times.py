@@ -106,6 +106,19 @@ class UtcDateTime(ColumnType[datetime]):
             return lambda value: None if value is None else value.replace(tzinfo=None)
         return None
 
+    @property
+    def kind(self) -> str:
+        """Return what stands for this type in SQL."""
+        return "time"
+
+    def kept(self, value: Any) -> str:
+        """Return the time that SQLite computed in the width of all others, or refuse it."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            self.refuse("must be a time in ISO form")
+        return _text(self.checked(moment))
+
     def literal_processor(self, dialect: Dialect) -> Processor:
         """Return the function that writes values into SQL text."""
         offset = "+00:00" if dialect.name == "postgresql" else ""

@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 from hqt_async_db.connection.backends.backend import Mode, Role, common_arguments, mode_options
 from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
 from hqt_async_db.connection.backends.sqlite.direct import FileDirect
+from hqt_async_db.connection.backends.sqlite.keeping import KeepingCompiler, install_function
 from hqt_async_db.connection.backends.sqlite.maintenance import figures, optimize
 from hqt_async_db.connection.backends.sqlite.memory import MemoryDirect
 from hqt_async_db.connection.backends.sqlite.versions import known_bugs
@@ -95,10 +96,12 @@ class SQLite:
         self._engines[role] = engine
         if not self._stock:
             return
+        engine.sync_engine.dialect.statement_compiler = KeepingCompiler
         pragmas, new_file_pragmas = self._pragmas(role), self._new_file_pragmas(role)
 
         @event.listens_for(engine.sync_engine, "connect")
         def _apply(connection: Any, _record: object) -> None:
+            install_function(connection)
             cursor = connection.cursor()
             cursor.execute("PRAGMA page_count")
             is_new = cursor.fetchone() == (0,)

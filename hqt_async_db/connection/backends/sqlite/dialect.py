@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy import event
 from sqlalchemy import pool as sa_pool
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine.characteristics import ConnectionCharacteristic
 
 from hqt_async_db.connection.backends.sqlite.connection import (
@@ -20,6 +19,7 @@ from hqt_async_db.connection.backends.sqlite.connection import (
     SERIALIZABLE,
 )
 from hqt_async_db.connection.backends.sqlite.driver import HqtSQLiteDBAPI
+from hqt_async_db.connection.backends.sqlite.keeping import KeepingCompiler
 from hqt_async_db.connection.backends.sqlite.statements import takes_write_lock
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.selectable import GenerativeSelect
 
 
-class HqtSQLiteCompiler(SQLiteCompiler):
+class HqtSQLiteCompiler(KeepingCompiler):
     """SQLite's compiler: remembers that a SELECT asked for a lock, and tells time in full."""
 
     locks_for_update = False

@@ -17,6 +17,7 @@ from hqt_async_db.connection.backends.sqlite.connection import HqtSQLiteConnecti
 from hqt_async_db.connection.backends.sqlite.files import refuse_unusable
 from hqt_async_db.connection.backends.sqlite.forks import note, refuse_inherited
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
+from hqt_async_db.connection.backends.sqlite.keeping import install_function
 from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 from hqt_async_db.connection.backends.sqlite.versions import report_known_bugs
 from hqt_async_db.errors import ConfigurationError
@@ -103,6 +104,7 @@ class _Opener:
             refuse_inherited(self.path)
             refuse_unusable(self.path)
         connection: sqlite3.Connection = sqlite3.connect(*self._address, **self._keywords)
+        install_function(connection)
         return connection
 
     async def _open(self) -> ConnectionThread:

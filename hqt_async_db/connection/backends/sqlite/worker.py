@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hqt_async_db.connection.backends.sqlite.keeping import explain
 from hqt_async_db.connection.backends.sqlite.statements import ends_transaction, stays_outside
 from hqt_async_db.errors import DatabaseLockedError
 
@@ -214,7 +215,11 @@ class Call:
             connection.executescript(self.sql).close()
             return
         execute = connection.executemany if self.many else connection.execute
-        cursor = execute(self.sql, self.parameters)
+        try:
+            cursor = execute(self.sql, self.parameters)
+        except sqlite3.DataError as error:
+            explain(error)
+            raise
         self.description = cursor.description
         if self.keep_open:
             self._cursor = cursor
