@@ -11,6 +11,7 @@ from hqt_async_db.backup.formats.encode import Encoder
 from hqt_async_db.backup.reading.any_rows import any_blocks
 from hqt_async_db.backup.reading.postgresql_copy import copied_blocks, copy_sql
 from hqt_async_db.backup.reading.query import Block, TableQuery
+from hqt_async_db.backup.reading.sqlite_fitness import count_fit_rows
 from hqt_async_db.backup.reading.sqlite_rows import sqlite_blocks, sqlite_sql
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.migrations.schema import read_state
@@ -41,6 +42,16 @@ class Snapshot:
         """Return the number of rows."""
         statement = select(func.count()).select_from(table).where(*criteria)
         return int((await self.session.execute(statement)).scalar_one())
+
+    async def count_restorable(self, query: TableQuery) -> int:
+        """Return the number of a table's rows, if its own backend would take them back.
+
+        Raises:
+            BackupVerificationError: SQLite holds what the column could not.
+        """
+        if self.session.get_bind().dialect.name != "sqlite":
+            return await self.count(query.table)
+        return await count_fit_rows(self.session, query.table, query.columns)
 
     async def revision(self) -> str | None:
         """Return the revision that the schema was stamped with, if it was.

@@ -89,6 +89,8 @@ async def verify_backup(
             manifest = found.manifest
     except (UnfitForModelError, UnfitForSQLiteError):
         into, manifest = None, await _read_only(path)
+        if manifest.backend == "sqlite":
+            raise
         tables = manifest.tables
     result = VerifiedBackup(
         path=path,

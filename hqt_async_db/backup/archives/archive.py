@@ -137,7 +137,7 @@ async def _write_table(
     progress: ProgressCallback | None,
 ) -> TableEntry:
     table, (thread, writer) = query.table, archive
-    rows, total = 0, await view.count(table)
+    rows, total = 0, await view.count_restorable(query)
     await thread.run(writer.begin, member_of(table.name))
     async with aclosing(view.blocks(query, "jsonl")) as blocks:
         async for block in blocks:

@@ -30,8 +30,8 @@ def members_of(path: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def put_rows(path: Path, table: str, rows: bytes) -> None:
-    """Give a table other rows, which the manifest then tells of."""
+def put_rows(path: Path, table: str, rows: bytes, *, backend: str | None = None) -> None:
+    """Give a table other rows, which the manifest then tells of, perhaps as another backend's."""
     members = members_of(path) | {f"{table}.jsonl": rows}
     manifest = Manifest.parse(members[MANIFEST])
     count, sha256 = rows.count(b"\n"), hashlib.sha256(rows).hexdigest()
@@ -39,5 +39,6 @@ def put_rows(path: Path, table: str, rows: bytes) -> None:
         replace(entry, rows=count, sha256=sha256) if entry.table == table else entry
         for entry in manifest.tables
     )
-    members[MANIFEST] = replace(manifest, tables=tables).to_bytes()
+    told = replace(manifest, tables=tables, backend=backend or manifest.backend)
+    members[MANIFEST] = told.to_bytes()
     rebuilt(path, members)
