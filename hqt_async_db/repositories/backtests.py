@@ -11,7 +11,12 @@ from hqt_async_db.models import Backtest, BacktestTrade, Double, RunStatus
 from hqt_async_db.repositories.base import BaseRepository
 from hqt_async_db.repositories.queries import given
 from hqt_async_db.repositories.runs import RunRepository
-from hqt_async_db.repositories.statistics import TradeStatistics, statistics_of, statistics_row
+from hqt_async_db.repositories.statistics import (
+    TradeStatistics,
+    is_above_zero,
+    statistics_of,
+    statistics_row,
+)
 
 if TYPE_CHECKING:
     from hqt_async_db.repositories.queries import ReadOptions
@@ -66,7 +71,9 @@ class TradeRepository(BaseRepository[BacktestTrade]):
     ) -> list[BacktestTrade]:
         """Return the trades with a profit above zero, by entry time. One SELECT."""
         options.setdefault("order_by", "entry_time")
-        return await self.get_many(BacktestTrade.profit > 0, backtest_id=backtest_id, **options)
+        return await self.get_many(
+            is_above_zero(BacktestTrade.profit), backtest_id=backtest_id, **options
+        )
 
     async def get_losing_trades(
         self, backtest_id: int, **options: Unpack[ReadOptions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.sql.expression import case
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class TradeStatistics:
     """What trades came to, in the account's currency; None where undefined.
+
+    A trade whose profit is NaN, which PostgreSQL keeps, counts as one without
+    a profit: among all trades and nowhere else.
 
     Attributes:
         total_trades: All trades, open ones too.
@@ -58,18 +61,24 @@ class TradeStatistics:
         return self.gross_loss / self.losing_trades if self.losing_trades else None
 
 
+def is_above_zero(number: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    """Return the criterion ``number > 0``, but for NaN, which PostgreSQL holds for the largest."""
+    return -number < 0
+
+
 def statistics_of(profit: InstrumentedAttribute[Any]) -> list[ColumnElement[Any]]:
     """Return the aggregates that :func:`statistics_row` takes."""
-    won, lost = case((profit > 0, profit)), case((profit < 0, profit))
+    won, lost = case((is_above_zero(profit), profit)), case((profit < 0, profit))
+    known = case((or_(is_above_zero(profit), profit <= 0), profit))
     return [
         func.count().label("total_trades"),
         func.count(won).label("winning_trades"),
         func.count(lost).label("losing_trades"),
-        func.coalesce(func.sum(profit), 0.0).label("net_profit"),
+        func.coalesce(func.sum(known), 0.0).label("net_profit"),
         func.coalesce(func.sum(won), 0.0).label("gross_profit"),
         func.coalesce(func.sum(lost), 0.0).label("gross_loss"),
-        func.max(profit).label("best_trade"),
-        func.min(profit).label("worst_trade"),
+        func.max(known).label("best_trade"),
+        func.min(known).label("worst_trade"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,21 @@ async def test_statistics_are_computed_by_the_database(
     nothing = await trades.statistics(empty.id)
     assert (nothing.total_trades, nothing.net_profit, nothing.best_trade) == (0, 0.0, None)
     assert nothing.profit_factor is nothing.win_rate is nothing.avg_win is nothing.avg_loss is None
+
+
+@pytest.mark.backends("postgresql")
+async def test_a_profit_that_is_nan_is_none(bind: Bind) -> None:
+    trades = TradeRepository(bind)
+    backtest = await add_backtest(bind, await add_strategy(bind, await add_user(bind)))
+    profits = [5.0, math.nan, -2.0, 0.0, None, 5e-324]
+    await trades.create_many([trade_row(backtest, i, profit) for i, profit in enumerate(profits)])
+    assert await trades.statistics(backtest.id) == TradeStatistics(
+        total_trades=6, winning_trades=2, losing_trades=1, net_profit=3.0,
+        gross_profit=5.0, gross_loss=-2.0, best_trade=5.0, worst_trade=-2.0,
+    )  # fmt: skip
+    won = await trades.get_winning_trades(backtest.id)
+    lost = await trades.get_losing_trades(backtest.id)
+    assert ([one.profit for one in won], [one.profit for one in lost]) == ([5.0, 5e-324], [-2.0])
 
 
 async def test_the_best_results_are_best_in_the_sense_of_the_search(
