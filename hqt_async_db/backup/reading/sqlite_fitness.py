@@ -76,8 +76,8 @@ def _unfit(kind: object, name: str) -> str | None:
 
 
 def _has_many_digits(name: str) -> str:
-    """Return the SQL for an integer of which a double may lose digits."""
-    digits = f"CAST(printf('%.15g', {name}) AS NUMERIC)"
+    """Return the SQL for an integer that no number of 15 digits is kept as."""
+    digits = f"CAST(printf('%.15g', {name}) AS REAL)"
     return f"typeof({name}) = 'integer' AND {digits} <> {name}"
 
 

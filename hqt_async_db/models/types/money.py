@@ -147,7 +147,10 @@ class Money(ColumnType[Decimal]):
     def kept(self, value: Any) -> float:
         """Return what SQLite computed, rounded as the servers do: half away from zero."""
         try:
-            rounded = stored_money(value).quantize(_QUANTUM, context=_OF_SERVERS)
+            number = stored_money(value)
+            if isinstance(value, int) and float(number) != value:
+                number = Decimal(value)  # which has more digits
+            rounded = number.quantize(_QUANTUM, context=_OF_SERVERS)
         except (InvalidOperation, TypeError, ValueError):
             self.refuse("must be a number smaller than 10**20")
         rounded = self.checked(rounded)
@@ -156,10 +159,13 @@ class Money(ColumnType[Decimal]):
 
 
 def stored_money(value: Any) -> Decimal:
-    """Return what SQLite stored; of a double, the digits that it holds of any number."""
-    if isinstance(value, float):
+    """Return what SQLite stored: the digits that a double holds of any number.
+
+    It keeps a whole one as an integer, whose further digits are no one's.
+    """
+    if isinstance(value, int | float):
         return Decimal(f"{value:.{_SQLITE_DIGITS}g}")
-    return Decimal(value if isinstance(value, int) else str(value))
+    return Decimal(str(value))
 
 
 def _read_money(value: object) -> Decimal | None:
