@@ -14,7 +14,7 @@ from hqt_async_db.connection.connects import return_unprepared
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.connection.proxies import QuickEngine
 from hqt_async_db.connection.translation.translate import install
-from hqt_async_db.connection.watching import Watch
+from hqt_async_db.connection.watching import SharedListeners, Watch
 from hqt_async_db.errors import ConfigurationError, DatabaseClosedError
 
 if TYPE_CHECKING:
@@ -38,23 +38,30 @@ class Engines:
     Attributes:
         backend: What knows the database system.
         by_role: The engines; a database in memory has the writing one alone.
-        watches: What tells whether somebody watches their statements.
+        watches: What tells whether somebody watches statements; those that
+            read go over one of two engines.
     """
 
     def __init__(self, target: Target, options: Options) -> None:
         self.backend = backend = _backend_for(target, options)
         roles = (Role.WRITE, Role.READ) if backend.has_two_engines else (Role.WRITE,)
         self.by_role = {role: _make_engine(backend, options, role) for role in roles}
-        self.watches = {role: Watch(of.sync_engine) for role, of in self.by_role.items()}
+        writing, *beside = [of.sync_engine for of in self.by_role.values()]
+        self.watches = {Role.WRITE: Watch(writing), Role.READ: Watch(writing, *beside)}
         self._by_mode = {mode: self._derive(mode) for mode in Mode}
         for role, engine in self.by_role.items():
             backend.prepare(engine, role)
             install(engine, demotion_is_disconnect=role is Role.WRITE)
-            self.watches[role].is_complete()
+        for watch in self.watches.values():
+            watch.is_complete()
+        self._shared = [SharedListeners(writing, engine) for engine in beside]
         self._direct: Direct | None = None
 
     def for_mode(self, mode: Mode) -> AsyncEngine:
         """Return the engine whose sessions keep the promises of ``mode``."""
+        if mode.is_read_only:
+            for listeners in self._shared:
+                listeners.share()
         return self._by_mode[mode]
 
     def pool_status(self) -> dict[str, dict[str, Any]]:

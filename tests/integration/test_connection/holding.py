@@ -46,8 +46,7 @@ class Held:
         self._released: dict[str, threading.Event] = {}
         self._commits_go_on = threading.Event()
         self._commits_go_on.set()
-        for role, engine in db._engines.by_role.items():  # noqa: SLF001 - no public way to all of them
-            event.listen(engine.sync_engine, "connect", self._connected(str(role)))
+        event.listen(db.engine.sync_engine, "connect", self._connected)
 
     def criterion(self, key: str) -> ColumnElement[bool]:
         """Return what is true of each row once ``key`` is released."""
@@ -66,13 +65,11 @@ class Held:
         """Let them go on."""
         self._commits_go_on.set()
 
-    def _connected(self, role: str) -> Callable[[Any, object], None]:
-        def connected(connection: Any, _record: object) -> None:
-            self.opened[role] = self.opened.get(role, 0) + 1
-            connection.create_function("hold", 1, self._hold)
-            connection.run_async(lambda raw: raw.set_trace_callback(partial(self._trace, raw)))
-
-        return connected
+    def _connected(self, connection: Any, _record: object) -> None:
+        role = "read" if connection.read_only else "write"
+        self.opened[role] = self.opened.get(role, 0) + 1
+        connection.create_function("hold", 1, self._hold)
+        connection.run_async(lambda raw: raw.set_trace_callback(partial(self._trace, raw)))
 
     def _hold(self, key: str) -> str:
         self.begun.append(key)

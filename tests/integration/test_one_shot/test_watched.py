@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Engine, event, func, text
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.orm import Session
 
 from hqt_async_db.models import User
@@ -115,6 +116,56 @@ async def test_who_begins_to_listen_hears_of_writes(
     assert heard
 
 
+async def _read_at_once(db: DatabaseManager) -> None:
+    await BaseRepository(db, User).get_all()
+
+
+async def _read_by_key(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        await session.get(User, 1)
+
+
+async def _read_in_a_session(db: DatabaseManager, **mode: bool) -> None:
+    async with db.session(**mode) as session:
+        await BaseRepository(session, User).get_all()
+
+
+async def _read_a_stream(db: DatabaseManager) -> None:
+    async with BaseRepository(db, User).stream() as rows:
+        assert [row async for row in rows]
+
+
+READS = (
+    _read_at_once,
+    _read_by_key,
+    _read_in_a_session,
+    partial(_read_in_a_session, read_only=True),
+    partial(_read_in_a_session, snapshot=True),
+    _read_a_stream,
+)
+
+
+def _selects_in(heard: list[Any]) -> int:
+    return sum(any("FROM users" in str(part) for part in arguments) for arguments in heard)
+
+
+@pytest.mark.parametrize(
+    "name", ["before_execute", "before_cursor_execute", "after_cursor_execute", "checkout"]
+)
+async def test_who_begins_to_listen_hears_of_reads_until_he_ends(
+    db: DatabaseManager, name: str
+) -> None:
+    await BaseRepository(db, User).create(**USER)
+    for _ in range(2):
+        for read in READS:
+            with listening(_engine(db), name) as heard:
+                await read(db)
+            before = len(heard)
+            assert (before if name == "checkout" else _selects_in(heard)) == 1, read
+            await read(db)
+            assert len(heard) == before, read
+
+
 @pytest.mark.parametrize(
     ("target", "name"), [(Engine, "before_cursor_execute"), (Session, "after_begin")]
 )
@@ -138,6 +189,35 @@ async def test_functions_that_a_listener_gives_to_new_connections(db: DatabaseMa
     await BaseRepository(db, User).create(**USER)
     changed = {"full_name": "a"}
     assert await BaseRepository(db, User).update_many(func.twice(User.id) == 2, values=changed) == 1
+    assert await BaseRepository(db, User).count(func.twice(User.id) == 2) == 1
+    for mode in ({}, {"read_only": True}, {"snapshot": True}):
+        async with db.session(**mode) as session:
+            assert await BaseRepository(session, User).count(func.twice(User.id) == 2) == 1
+            assert await session.scalar(select(func.twice(User.id))) == 2
+
+
+@pytest.mark.backends("postgresql")
+async def test_a_schema_that_a_listener_chooses_for_new_connections(make_db: MakeDb) -> None:
+    """SQLAlchemy's recipe: docs.sqlalchemy.org, "Setting Alternate Search Paths on Connect"."""
+    async with make_db().engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA tenant"))
+        await connection.run_sync(User.metadata.tables["users"].create)
+        await connection.execute(text("CREATE TABLE tenant.users (LIKE users INCLUDING ALL)"))
+    db = make_db()
+
+    @event.listens_for(db.engine.sync_engine, "connect", insert=True)
+    def _connect(connection: Any, _record: object) -> None:
+        before, connection.autocommit = connection.autocommit, True
+        cursor = connection.cursor()
+        cursor.execute("SET SESSION search_path = 'tenant', 'public'")
+        cursor.close()
+        connection.autocommit = before
+
+    await BaseRepository(db, User).create(**USER)
+    assert await BaseRepository(db, User).count() == 1
+    for mode in ({}, {"read_only": True}, {"snapshot": True}):
+        async with db.session(**mode) as session:
+            assert await BaseRepository(session, User).count() == 1, mode
 
 
 @pytest.mark.backends("postgresql")
