@@ -19,6 +19,7 @@ from sqlalchemy.util import LRUCache
 
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors.bulk_direct import NO_CONTEXT, speaks_for_all
+from hqt_async_db.connection.executors.effects import only_reads
 from hqt_async_db.connection.executors.readers import reader_of, returned_reader, tuple_reader
 from hqt_async_db.connection.translation.schema import Statement
 from hqt_async_db.errors import HqtDbError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.connection.backends.direct import Parameters
     from hqt_async_db.connection.executors.fetching import Shape
-    from hqt_async_db.connection.executors.readers import Reader
+from hqt_async_db.connection.executors.readers import Reader
 
 # Begins the name of a template's parameter that sets a column; the column's key follows.
 SETS: Final = "hqt_new_"
@@ -51,6 +52,7 @@ class Plan:
         reader: What makes something of its rows, None without any.
         written: What it writes, None for a SELECT.
         returns: Whether it has a RETURNING.
+        only_reads: Whether it is known to do no more than to read tables.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Plan:
         self.reader = reader
         self.written = written
         self.returns = bool(compiled.effective_returning)
+        self.only_reads = written is None and only_reads(self.sql)
         self._is_positional = compiled.positional
         self._binds = [(name, processors.get(name)) for name in names or ()]
         coerced = _bind_coerced(compiled)

@@ -74,6 +74,8 @@ class Shortcut:
         values: Mapping[str, Any] | None,
         shape: Shape,
         run: Run | None = None,
+        *,
+        may_have_effects: bool = True,
     ) -> list[Any]:
         """Return all rows of a SELECT.
 
@@ -83,12 +85,16 @@ class Shortcut:
                 a statement made for this call.
             shape: What to make of the rows.
             run: Runs it, in a transaction; None runs it alone.
+            may_have_effects: Whether it may do more than to read, or depend
+                on more than the tables.
 
         Raises:
             NoWayError: It must go the plain way; nothing was run.
         """
         plan, given = await self._planned(Role.READ, statement, values, shape)
         if plan.reader is None or not plan.reader.is_of_use():
+            raise NoWayError
+        if not may_have_effects and not plan.only_reads:
             raise NoWayError
         try:
             rows = await (run or self._direct.read)(plan.sql, plan.bound(given))
@@ -292,7 +298,7 @@ class Shortcut:
 
     async def _ready(self, role: Role) -> Plans:
         """Return the plans, unless somebody watches; connects if that is still to do."""
-        if self._watches.get(role, self._watches[Role.WRITE]).is_on():
+        if self._watches[role].is_on():
             raise NoWayError
         if self._plans is None:
             await self._direct.ready()

@@ -2,7 +2,9 @@
 
 A plain session is READ COMMITTED: until it writes, each of its reads stands
 alone. So those before its first statement on a connection of its own take the
-way of one-shot reads, and the session takes no connection for them.
+way of one-shot reads, and the session takes no connection for them. That is
+not for statements that may do more than to read, nor for sessions whose
+transaction somebody prepares when it begins.
 """
 
 from __future__ import annotations
@@ -53,8 +55,9 @@ async def read(
     connection: Connection | None = sync.open_connection
     if connection is not None:
         found = await _read_on(connection, shortcut, statement, values, shape)
-    elif session.reads_stand_alone:
-        found = await shortcut.fetch(statement, values, shape)
+    elif session.reads_stand_alone and _may_stay_closed(sync):
+        found = await shortcut.fetch(statement, values, shape, may_have_effects=False)
+        sync.has_read_alone = True
     else:
         raise NoWayError
     if shape == "instances":
@@ -100,6 +103,12 @@ def _is_plain(sync: Any) -> bool:
         and len(dispatch.do_orm_execute) == 1  # our own
         and not dispatch.loaded_as_persistent
     )
+
+
+def _may_stay_closed(sync: Any) -> bool:
+    """Tell whether nobody waits for the session's transaction to begin, to prepare it."""
+    dispatch = sync.dispatch
+    return len(dispatch.after_begin) == 1 and not dispatch.after_transaction_create  # 1: our own
 
 
 async def _read_on(

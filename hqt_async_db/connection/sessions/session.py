@@ -13,6 +13,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.proxies import QuickConnection, QuickSession
 from hqt_async_db.connection.sessions import reading
+from hqt_async_db.connection.sessions.endings import second_to
 from hqt_async_db.connection.sessions.lost import is_lost
 from hqt_async_db.connection.sessions.occupancy import Occupancy
 from hqt_async_db.connection.sessions.savepoints import Savepoint, Transaction
@@ -21,10 +22,10 @@ from hqt_async_db.connection.sessions.transaction import Outcome, Receipt, commi
 from hqt_async_db.connection.sessions.unread import UnreadRows
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.connection.usage import Usage
-from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError, SessionInUseError
+from hqt_async_db.errors import ConnectionFailedError, DatabaseClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import (
@@ -126,7 +127,7 @@ class Session(QuickSession):
                 await super().flush()
             if self.in_transaction():
                 await self._commit()
-            elif self.receipt is None:
+            elif self._has_receipt_due:
                 self._record(Receipt("committed", frozenset()))
 
     async def _commit(self) -> None:
@@ -149,13 +150,21 @@ class Session(QuickSession):
                 self._is_given_up = tasks.are_running(self)
 
     async def rollback(self) -> None:
-        """Roll back, whether or not the caller is cancelled meanwhile."""
+        """Roll back, whether or not the caller is cancelled meanwhile; objects expire."""
         if self._is_given_up:
             return
         with self.within():
             if self.in_transaction():
                 self._record(Receipt("rolled_back", frozenset()))
                 await self.end(self._drained(super().rollback()))
+            elif self._has_receipt_due:
+                self.sync_session.expire_all()  # as the rollback of a transaction does
+                self._record(Receipt("rolled_back", frozenset()))
+
+    @property
+    def _has_receipt_due(self) -> bool:
+        """Tell whether something ends without a transaction: reads that stood alone, or nothing."""
+        return self.receipt is None or self.sync_session.has_read_alone
 
     async def close(self) -> None:
         """Give the connection back; what was not committed is rolled back.
@@ -185,6 +194,7 @@ class Session(QuickSession):
 
     async def _close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self.in_transaction():
+            self.sync_session.has_read_alone = False
             await close()
             return
         if self.sync_session.has_written or self.receipt is None:
@@ -293,6 +303,7 @@ class Session(QuickSession):
         """Open nothing yet."""
         self._check()
         self._is_over = False
+        self.receipt = None
         return self
 
     async def __aexit__(
@@ -316,11 +327,11 @@ class Session(QuickSession):
 
     async def roll_back_after(self, error: BaseException) -> None:
         """Roll back without hiding the error that is on its way."""
-        with _second_to(error):
+        with second_to(error):
             await self.rollback()
 
     async def _close_after(self, error: BaseException) -> None:
-        with _second_to(error):
+        with second_to(error):
             await self.close()
 
     def _record(self, receipt: Receipt) -> None:
@@ -328,7 +339,7 @@ class Session(QuickSession):
         if receipt.outcome != "rolled_back" and self.sync_session.has_written:
             self.has_committed = True
         self.sync_session.written_tables.clear()
-        self.sync_session.has_written = False
+        self.sync_session.has_written = self.sync_session.has_read_alone = False
         self._report(receipt)
 
     def used(self) -> Occupancy:
@@ -350,15 +361,6 @@ class Session(QuickSession):
             msg = "the server did not answer, and this session's connection was given up"
             raise ConnectionFailedError(msg)
         return self._occupancy
-
-
-@contextlib.contextmanager
-def _second_to(error: BaseException) -> Iterator[None]:
-    """Log what fails after ``error``, which is to be raised."""
-    try:
-        yield
-    except (ConnectionFailedError, DatabaseClosedError, SessionInUseError) as second:
-        _log.warning("after %s the session could not be ended: %s", type(error).__name__, second)
 
 
 def _guard(name: str) -> Callable[..., Awaitable[Any]]:

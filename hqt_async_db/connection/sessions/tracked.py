@@ -20,11 +20,14 @@ class TrackedSession(Session):
         has_written: Whether it may have written anything.
         open_connection: The connection of the transaction, None before its
             first statement.
+        has_read_alone: Whether there were reads outside of a transaction
+            since the last one ended.
     """
 
     written_tables: set[str]
     has_written: bool
     open_connection: Connection | None = None
+    has_read_alone: bool = False
 
 
 @event.listens_for(TrackedSession, "do_orm_execute")

@@ -101,6 +101,21 @@ async def test_a_closed_session_can_be_used_again(ledger: DatabaseManager) -> No
     await require_idle(ledger, ledger)
 
 
+@pytest.mark.parametrize("is_used_again", [False, True])
+async def test_a_block_that_fails_without_a_transaction_is_rolled_back(
+    ledger: DatabaseManager, *, is_used_again: bool
+) -> None:
+    session = ledger.session()
+    if is_used_again:
+        async with session:
+            session.add(Entry(name="kept"))
+    with pytest.raises(ZeroDivisionError):
+        async with session:
+            await session.get(Entry, 1)
+            _ = 1 / 0
+    assert session.outcome == "rolled_back"
+
+
 async def test_reading_after_a_commit_leaves_the_outcome(ledger: DatabaseManager) -> None:
     session = ledger.session()
     session.add(Entry(name="mine"))

@@ -130,6 +130,52 @@ async def test_who_listens_to_the_session_sees_its_statements(db: DatabaseManage
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("name", ["after_begin", "after_transaction_create"])
+async def test_who_prepares_transactions_prepares_those_that_read(
+    db: DatabaseManager, name: str
+) -> None:
+    begun: list[object] = []
+    for read in (_get, lambda session, key: session.get(User, key)):
+        async with db.session() as session:
+            event.listen(session.sync_session, name, lambda *_: begun.append(None))
+            assert await read(session, 1)
+    assert len(begun) == 2
+
+
+@pytest.mark.backends("postgresql")
+async def test_reads_with_effects_belong_to_the_transaction(db: DatabaseManager) -> None:
+    """A queue in a table: who reads a job has it until his transaction ends."""
+    free = func.pg_try_advisory_xact_lock(User.id)
+    async with db.session() as session:
+        await session.execute(text("CREATE SEQUENCE numbers"))
+    async with db.session() as first, db.session() as second:
+        assert [user.id for user in await UserRepository(first).get_many(free, id=1)] == [1]
+        assert await UserRepository(second).get_many(free, id=1) == []
+        assert await UserRepository(second).count(func.nextval("numbers") > 0) == 5
+        assert await second.scalar(text("SELECT last_value FROM numbers")) == 5
+
+
+@OTHER_CONNECTIONS
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_after_a_rollback_rows_are_read_anew(db: DatabaseManager, *, read_only: bool) -> None:
+    async with db.session(read_only=read_only) as session:
+        for number in range(3):
+            for user in (await session.get(User, 1), await _get(session, 2)):
+                assert user is not None
+                assert user.full_name == (str(number - 1) if number else None)
+            await UserRepository(db).update_many(User.id > 0, values={"full_name": str(number)})
+            await session.rollback()
+
+
+async def test_what_a_commit_left_readable_remains_so(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        user = await UserRepository(session).get_by_id(1)
+        assert user is not None
+        await session.commit()
+        await session.rollback()
+        assert user.username
+
+
 async def test_tasks_do_not_meet_in_a_session(db: DatabaseManager) -> None:
     async with db.session() as session:
         first = asyncio.create_task(_get(session, 1))
