@@ -73,6 +73,10 @@ class Options:
             if name in self.engine_options:
                 msg = f"option {name!r} is not supported here: {instead}"
                 raise ConfigurationError(msg)
+        if "isolation_level" in (self.engine_options.get("execution_options") or ()):
+            instead = _REFUSED["isolation_level"]
+            msg = f"'isolation_level' in execution_options is not supported here: {instead}"
+            raise ConfigurationError(msg)
 
     def without(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the arguments that make such a manager, but for some of the driver's."""

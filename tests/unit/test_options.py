@@ -27,6 +27,7 @@ from hqt_async_db.errors import ConfigurationError, InvalidInputError
         ("sqlite_synchronous", "SOMETIMES"),
         ("sqlite_wal_limit_mb", 0),
         ("isolation_level", "SERIALIZABLE"),
+        ("execution_options", {"isolation_level": "AUTOCOMMIT"}),
         ("no_such_option", 1),
         ("echo", "debug"),
         ("logging_name", "mine"),
