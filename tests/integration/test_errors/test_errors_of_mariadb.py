@@ -6,8 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
-from hqt_async_db import DatabaseManager, NotificationRepository, UserRepository, ValueRefusedError
+from hqt_async_db import (
+    DatabaseLockedError,
+    DatabaseManager,
+    NotificationRepository,
+    UserRepository,
+    ValueRefusedError,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -35,6 +42,15 @@ async def test_a_password_may_have_any_letters(
             assert await db.ping() > 0
     finally:
         await asyncio.to_thread(server.execute, f"DROP USER {user}@'%'")
+
+
+async def test_a_read_only_session_goes_on_after_a_lock_timeout(db: DatabaseManager) -> None:
+    async with db.engine.connect() as holder, db.session(read_only=True) as session:
+        await holder.exec_driver_sql("LOCK TABLES users WRITE")
+        with pytest.raises(DatabaseLockedError):
+            await session.execute(text("SELECT * FROM users"))
+        assert await session.scalar(text("SELECT 1")) == 1
+        await holder.exec_driver_sql("UNLOCK TABLES")
 
 
 async def test_a_row_that_the_server_does_not_take_is_no_lost_connection(

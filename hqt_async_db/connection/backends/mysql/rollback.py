@@ -29,9 +29,10 @@ def refuse_ended_transactions(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def _note(context: ExceptionContext) -> None:
-        arguments = context.original_exception.args
-        if context.connection is not None and arguments and arguments[0] in _ENDING:
-            context.connection.info[_ENDED] = True
+        arguments, connection = context.original_exception.args, context.connection
+        is_ending = bool(arguments) and arguments[0] in _ENDING
+        if is_ending and connection is not None and not _is_autocommit(connection):
+            connection.info[_ENDED] = True
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def _refuse(connection: Connection, *_: object) -> None:
@@ -48,6 +49,12 @@ def refuse_ended_transactions(engine: AsyncEngine) -> None:
     def _start_anew(_raw: object, record: ConnectionPoolEntry, _proxy: object) -> None:
         # After a refused COMMIT it is the pool that rolls back.
         record.info.pop(_ENDED, None)
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    """Tell whether each statement is a transaction of its own, so that none is left to end."""
+    pooled = None if connection.invalidated else connection.connection.dbapi_connection
+    return pooled is not None and connection.dialect.detect_autocommit_setting(pooled)
 
 
 def _require_not_ended(connection: Connection) -> None:
