@@ -103,7 +103,7 @@ class UnloadedRelationshipError(HqtDbError, orm_exc.DetachedInstanceError, sa_ex
 
     code = ""  # SQLAlchemy would append a link to a page that does not help
 
-    def __init__(self, message: str, *, relationship: str) -> None:
+    def __init__(self, message: str, *, relationship: str = "") -> None:  # pickle gives none
         super().__init__(message)
         self.relationship = relationship
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 import warnings
 from typing import TYPE_CHECKING
@@ -130,5 +131,7 @@ async def test_a_pickled_instance_keeps_the_guard(stored: DatabaseManager) -> No
         user = await session.get_one(User, 1)
     twin: User = pickle.loads(pickle.dumps(user))  # noqa: S301 - ours
     assert twin.username == "u"
-    with pytest.raises(UnloadedRelationshipError, match=r"User\.strategies"):
+    with pytest.raises(UnloadedRelationshipError, match=r"User\.strategies") as caught:
         _ = twin.strategies
+    for copied in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):  # noqa: S301 - as above
+        assert (str(copied), copied.relationship) == (str(caught.value), "User.strategies")
