@@ -6,11 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from hqt_async_db.errors import (
-    ConnectionFailedError,
-    DatabaseClosedError,
-    SessionInUseError,
-)
+from hqt_async_db.errors import HqtDbError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,5 +19,6 @@ def second_to(error: BaseException) -> Iterator[None]:
     """Log what fails after ``error``, which is to be raised."""
     try:
         yield
-    except (ConnectionFailedError, DatabaseClosedError, SessionInUseError) as second:
-        _log.warning("after %s the session could not be ended: %s", type(error).__name__, second)
+    except HqtDbError as second:
+        name = type(error).__name__
+        _log.warning("after %s the session or savepoint could not be ended: %s", name, second)

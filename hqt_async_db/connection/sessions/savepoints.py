@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from hqt_async_db.connection.proxies import QuickTransaction
+from hqt_async_db.connection.sessions.endings import second_to
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Savepoint(QuickTransaction):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self.session.within():
+        with nullcontext() if value is None else second_to(value), self.session.within():
             try:
                 await self.session.drain()
             finally:

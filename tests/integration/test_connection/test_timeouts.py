@@ -75,6 +75,27 @@ async def test_a_statement(make_db: MakeDb, backend: str) -> None:
     await require_idle(db, db)
 
 
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+async def test_a_write_in_a_savepoint(make_db: MakeDb, backend: str) -> None:
+    """SQLite rolls all of the transaction back; the savepoint is not there any more."""
+    db = make_db(statement_timeout_s=0.1)
+    await create_table(db)
+    calls: list[None] = []
+
+    async def work(session: Session) -> None:
+        calls.append(None)
+        async with session.begin_nested():
+            session.add(Entry(name="mine"))
+            await session.flush()
+            slow = text(f"({LONG_STATEMENT[backend]})")
+            await session.execute(update(Entry).values(amount=slow))
+
+    with pytest.raises(DeadlineExceededError):
+        await db.run(work)
+    assert len(calls) == 1
+    assert await names_in(db) == set()
+
+
 @pytest.mark.backends("sqlite-file", "sqlite-memory", "postgresql")
 async def test_a_streamed_step(make_db: MakeDb, backend: str) -> None:
     endless = {
@@ -111,6 +132,9 @@ async def test_the_lock_of_a_row(ledger: DatabaseManager, make_db: MakeDb, backe
             await session.commit()
         assert session.outcome == "rolled_back"
         await session.close()
+        with pytest.raises(DatabaseLockedError):
+            async with db.session() as session, session.begin_nested():
+                await session.execute(update(Entry).values(amount=2))
     assert await names_in(ledger) == {"row"}
 
 
