@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, SessionEvents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _NAMES_OF_ENGINES: Final = (
     "before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute",
@@ -61,7 +61,7 @@ class Watch:
         return (
             self._counted() != self._ours
             or shown.logger.isEnabledFor(logging.INFO)
-            or "schema_translate_map" in shown.get_execution_options()
+            or renames_schemas(shown)
         )
 
     def _counted(self) -> int:
@@ -115,6 +115,11 @@ class SharedListeners:
         now = _listeners_of(self._shown.pool.dispatch.connect)
         for listener in _without(now, self._own_connect):
             listener(connection, record)
+
+
+def renames_schemas(of: Engine | Connection) -> bool:
+    """Tell whether the schemas in statements stand for others."""
+    return "schema_translate_map" in of.get_execution_options()
 
 
 def _collections_of(engine: Engine) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
+from hqt_async_db.connection.watching import renames_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,7 @@ def _is_plain(session: TrackedSession) -> bool:
 
 def _way_of(connection: Connection) -> RunWrite:
     """Return what runs a statement on the session's own connection."""
-    if connection.closed or connection.invalidated:
+    if connection.closed or connection.invalidated or renames_schemas(connection):
         raise NoWayError
     pooled: Any = connection.connection.dbapi_connection
     run: RunWrite | None = getattr(pooled, "write_directly", None)

@@ -21,6 +21,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
 from hqt_async_db.connection.pacing import mapped
 from hqt_async_db.connection.translation.translate import leaves_connection_usable
+from hqt_async_db.connection.watching import renames_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +120,7 @@ async def _read_on(
     shape: Shape,
 ) -> list[Any]:
     """Read on the session's own connection, in its transaction."""
-    if connection.closed or connection.invalidated:
+    if connection.closed or connection.invalidated or renames_schemas(connection):
         raise NoWayError
     run = getattr(connection.connection.dbapi_connection, "read_directly", None)
     if run is None:

@@ -155,6 +155,21 @@ async def test_reads_with_effects_belong_to_the_transaction(db: DatabaseManager)
         assert await second.scalar(text("SELECT last_value FROM numbers")) == 5
 
 
+@pytest.mark.backends("sqlite-file", "sqlite-memory")
+async def test_schemas_that_a_transaction_renames(db: DatabaseManager) -> None:
+    async with db.session() as session:
+        await (await session.connection()).exec_driver_sql("ATTACH DATABASE ':memory:' AS other")
+        await session.commit()
+        options = {"schema_translate_map": {None: "other"}}
+        connection = await session.connection(execution_options=options)
+        await connection.run_sync(User.metadata.tables["users"].create)
+        assert await UserRepository(session).get_all() == []
+        await UserRepository(session).create(username="a", email="a@x", password_hash="h")
+        assert await session.scalar(text("SELECT count(*) FROM other.users")) == 1
+        assert await session.scalar(text("SELECT count(*) FROM main.users")) == 5
+        await session.invalidate()
+
+
 @OTHER_CONNECTIONS
 @pytest.mark.parametrize("read_only", [False, True])
 async def test_after_a_rollback_rows_are_read_anew(db: DatabaseManager, *, read_only: bool) -> None:
