@@ -58,4 +58,4 @@ def _note_flush(session: TrackedSession, *_: object) -> None:
     """Remember the tables of the objects that are about to be written."""
     session.has_written = True
     for instance in (*session.new, *session.dirty, *session.deleted):
-        session.written_tables.add(instance.__mapper__.local_table.name)
+        session.written_tables.update([table.name for table in instance.__mapper__.tables])
