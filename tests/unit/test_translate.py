@@ -11,6 +11,7 @@ import sqlite3
 import ssl
 import traceback
 import weakref
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -68,6 +69,17 @@ def test_a_network_failure_is_a_failed_connection(exc: OSError, *, retryable: bo
     assert error.orig is exc
     assert str(error).startswith("db.example:5433/hqt: ")
     assert SECRET not in str(error)
+
+
+def test_a_failure_of_code_that_is_not_a_drivers_stays_itself() -> None:
+    for failing in (lambda: Path("/no/such/file").read_text(), lambda: _raise(TimeoutError())):
+        with pytest.raises(OSError) as caught, translated():  # noqa: PT011 - which one it is, is all
+            failing()
+        assert not isinstance(caught.value, errors.HqtDbError)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

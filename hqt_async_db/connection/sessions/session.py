@@ -335,6 +335,9 @@ class Session(QuickSession):
             await self.close()
 
     def _record(self, receipt: Receipt) -> None:
+        if receipt.outcome == "rolled_back" and self.sync_session.is_committed:
+            receipt = Receipt("committed", receipt.tables)  # a listener failed afterwards
+        self.sync_session.is_committed = False
         self.receipt = receipt
         if receipt.outcome != "rolled_back" and self.sync_session.has_written:
             self.has_committed = True

@@ -20,6 +20,8 @@ class TrackedSession(Session):
         has_written: Whether it may have written anything.
         open_connection: The connection of the transaction, None before its
             first statement.
+        is_committed: Whether the database has committed it, whatever fails
+            afterwards.
         has_read_alone: Whether there were reads outside of a transaction
             since the last one ended.
     """
@@ -27,6 +29,7 @@ class TrackedSession(Session):
     written_tables: set[str]
     has_written: bool
     open_connection: Connection | None = None
+    is_committed: bool = False
     has_read_alone: bool = False
 
 
@@ -45,6 +48,12 @@ def _note_statement(state: ORMExecuteState) -> None:
 @event.listens_for(TrackedSession, "after_begin")
 def _note_connection(session: TrackedSession, _: object, connection: Connection) -> None:
     session.open_connection = connection
+    session.is_committed = False
+
+
+@event.listens_for(TrackedSession, "after_commit")
+def _note_commit(session: TrackedSession) -> None:
+    session.is_committed = session.get_nested_transaction() is None
 
 
 @event.listens_for(TrackedSession, "after_transaction_end")

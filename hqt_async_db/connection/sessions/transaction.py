@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import exc as sa_exc
 
 from hqt_async_db.connection import stepping, tasks
+from hqt_async_db.connection.translation.origin import is_of_the_user
 from hqt_async_db.connection.translation.translate import translate
 from hqt_async_db.errors import CommitOutcomeUnknownError, ConnectionFailedError
 
@@ -122,7 +123,9 @@ def _unanswered_read(failure: CommitOutcomeUnknownError) -> ConnectionFailedErro
 
 def _is_unknown(failure: BaseException) -> bool:
     """Tell whether COMMIT may have taken effect in spite of the failure."""
-    if isinstance(failure, ConnectionFailedError | OSError):
+    if isinstance(failure, OSError):
+        return not is_of_the_user(failure)
+    if isinstance(failure, ConnectionFailedError):
         return True
     if isinstance(getattr(failure, "orig", None), TimeoutError):
         return True  # the driver's patience ended, of which the server knows nothing

@@ -23,6 +23,7 @@ from sqlalchemy.orm import exc as orm_exc
 from hqt_async_db import errors
 from hqt_async_db.connection.translation import findings, mysql, postgresql, sqlite
 from hqt_async_db.connection.translation.findings import Finding, Verdict, family_of
+from hqt_async_db.connection.translation.origin import is_of_the_user
 from hqt_async_db.connection.translation.schema import Statement, complete, statement_of
 from hqt_async_db.connection.translation.withholding import (
     cut_chain,
@@ -61,7 +62,8 @@ def translate(exc: BaseException, *, url: URL | None = None) -> BaseException:
     """Return the error of our tree for ``exc``.
 
     Pass only what came out of a call into SQLAlchemy or a driver: an OSError
-    is taken for a failed connection.
+    is taken for a failed connection, unless a listener of the user's, or a
+    function that he had called, raised it.
 
     Args:
         exc: Any exception.
@@ -262,7 +264,8 @@ def _find(exc: BaseException) -> Finding | None:
         if find is not None:
             return replace(find(native), family=family_of(exc))
     if isinstance(native, OSError):
-        return Finding(_network_verdict(native))
+        is_ours = native is not exc or not is_of_the_user(exc)
+        return Finding(_network_verdict(native)) if is_ours else None
     if isinstance(exc, sa_exc.DBAPIError | sa_exc.EmulatedDBAPIException):
         return Finding(findings.STATEMENT, family=family_of(exc))
     return None
