@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, inspect, select, tuple_
@@ -130,7 +131,7 @@ async def delete_one(session: AsyncSession, instance: Any) -> None:
     state: InstanceState[Any] = inspect(instance)
     if state.pending:
         await session.flush()
-    if _needs_unit_of_work(state.mapper):
+    if needs_unit_of_work(state.mapper):
         await session.delete(instance)
         await session.flush()
         return
@@ -145,16 +146,17 @@ async def delete_one(session: AsyncSession, instance: Any) -> None:
         raise StaleRecordError(msg)
 
 
-def _needs_unit_of_work(mapper: Mapper[Any]) -> bool:
+def needs_unit_of_work(mapper: Mapper[Any]) -> bool:
     """Tell whether deleting a row takes more than its own DELETE."""
     events = mapper.dispatch.before_delete or mapper.dispatch.after_delete
-    return (
-        bool(events)
-        or len(mapper.tables) > 1
-        or any(
-            relationship.cascade.delete
-            if relationship.direction is RelationshipDirection.MANYTOONE
-            else not relationship.passive_deletes and not relationship.viewonly
-            for relationship in mapper.relationships
-        )
+    return bool(events) or _has_more_to_delete(mapper)
+
+
+@lru_cache(maxsize=256)
+def _has_more_to_delete(mapper: Mapper[Any]) -> bool:
+    return len(mapper.tables) > 1 or any(
+        relationship.cascade.delete
+        if relationship.direction is RelationshipDirection.MANYTOONE
+        else not relationship.passive_deletes and not relationship.viewonly
+        for relationship in mapper.relationships
     )

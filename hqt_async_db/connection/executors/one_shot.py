@@ -14,6 +14,7 @@ from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.executors import detached
 from hqt_async_db.connection.executors.bulk import in_order, is_numbered
 from hqt_async_db.connection.executors.executors import SessionExecutor
+from hqt_async_db.connection.executors.instances import needs_unit_of_work
 from hqt_async_db.connection.executors.session_stream import session_pieces
 from hqt_async_db.connection.executors.stored import stored
 from hqt_async_db.connection.executors.streams import RowStream
@@ -129,9 +130,13 @@ class OneShotExecutor:
         detached.adopt(instance, twin, watch)
 
     async def delete(self, instance: Any) -> None:
-        """Delete one row by primary key, in the version that was read."""
+        """Delete one row by primary key, in the version that was read.
+
+        What a session's delete would do beside that, for relatives or
+        listeners, takes a session here, too.
+        """
         mapper = instance_state(instance).mapper
-        if len(mapper.tables) > 1:
+        if needs_unit_of_work(mapper):
             is_deleted = await self.transact(lambda executor: _delete_all_of(executor, instance))
         else:
             statement = detached.delete_statement(instance)
@@ -229,7 +234,7 @@ class OneShotExecutor:
 
 
 async def _delete_all_of(executor: SessionExecutor, instance: Any) -> bool:
-    """Delete what lies in several tables, if it is as it was read."""
+    """Delete what takes more than its own DELETE, if it is as it was read."""
     mapper, criteria = instance_state(instance).mapper, detached.criteria_of(instance)
     found = await executor.session.scalar(select(mapper).where(*criteria))
     if found is not None:

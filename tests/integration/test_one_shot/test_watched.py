@@ -53,6 +53,17 @@ async def test_events_of_a_model_that_has_been_used_before(db: DatabaseManager, 
     assert all(argument is not None for argument in heard[0])
 
 
+@pytest.mark.parametrize("name", ["before_delete", "after_delete"])
+async def test_deletes_of_a_model_that_has_been_used_before(db: DatabaseManager, name: str) -> None:
+    users = BaseRepository(db, User)
+    await users.delete(await users.create(**USER))
+    user = await users.create(**OTHER)
+    with listening(User, name) as heard:
+        await users.delete(user)
+    assert len(heard) == 1
+    assert await users.count() == 0
+
+
 async def test_loads_by_a_stream_that_has_been_used_before(db: DatabaseManager) -> None:
     users = BaseRepository(db, User)
     await users.create(**USER)
@@ -230,3 +241,10 @@ async def test_schemas_that_are_renamed(db: DatabaseManager, make_db: MakeDb) ->
     assert await BaseRepository(tenant, User).count() == 0
     await BaseRepository(tenant, User).create(**OTHER)
     assert [user.username for user in await BaseRepository(db, User).get_all()] == ["u"]
+    async with db.session() as session:
+        options = {"schema_translate_map": {None: "tenant"}}
+        await session.connection(execution_options=options)
+        found = [user.username for user in await BaseRepository(session, User).get_all()]
+        assert found == ["v"]
+        await BaseRepository(session, User).create(username="w", email="w@x", password_hash="h")
+    assert await BaseRepository(tenant, User).count() == 2

@@ -6,8 +6,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, func
-from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
+from sqlalchemy import Column, ForeignKey, Integer, String, Table, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
 from hqt_async_db import BaseRepository, DatabaseManager, InvalidInputError, StaleRecordError
 
@@ -32,6 +32,41 @@ class Engineer(Employee):
     id: Mapped[int] = mapped_column(ForeignKey(Employee.id), primary_key=True)
     language: Mapped[str] = mapped_column(String(20))
     __mapper_args__ = {"polymorphic_identity": "engineer"}  # noqa: RUF012 - as above
+
+
+class Owner(OwnBase):
+    __tablename__ = "unusual_owners"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
+    owned: Mapped[list[Owned]] = relationship(cascade="all, delete-orphan")
+
+
+class Owned(OwnBase):
+    __tablename__ = "unusual_owned"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey(Owner.id))
+
+
+_left = Table(
+    "unusual_left",
+    OwnBase.metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(20)),
+)
+_right = Table(
+    "unusual_right",
+    OwnBase.metadata,
+    Column("id", Integer, primary_key=True),
+    Column("left_id", ForeignKey(_left.c.id)),
+    Column("note", String(20)),
+)
+
+
+class Joined(OwnBase):
+    __table__ = _left.join(_right)
+    id = column_property(_left.c.id, _right.c.left_id)
+    right_id = _right.c.id
+    note: Any = _right.c.note
 
 
 class Versioned(OwnBase):
@@ -184,3 +219,29 @@ async def test_none_takes_the_default_of_a_new_row(
     found = await BaseRepository[Defaulted](own).get_all(order_by="name")
     assert {(one.note, one.text) for one in found[2:]} == {("python", "server")}
     assert [(one.note, one.text) for one in found[:2]] == [(None, None), (None, "server")]
+
+
+@pytest.mark.parametrize("is_one_shot", [True, False])
+async def test_a_delete_takes_along_what_belongs_to_it(
+    own: DatabaseManager, *, is_one_shot: bool
+) -> None:
+    owner = await BaseRepository[Owner](own).create(name="a")
+    await BaseRepository[Owned](own).create(owner_id=owner.id)
+    if is_one_shot:
+        await BaseRepository[Owner](own).delete(owner)
+        with pytest.raises(StaleRecordError):
+            await BaseRepository[Owner](own).delete(owner)
+    else:
+        async with own.session() as session:
+            await BaseRepository[Owner](session).delete(await session.merge(owner))
+    assert await BaseRepository[Owner](own).count() == 0
+    assert await BaseRepository[Owned](own).count() == 0
+
+
+async def test_a_model_of_a_join(own: DatabaseManager) -> None:
+    async with own.session() as session:
+        session.add(Joined(name="a", note="b"))
+    assert session.receipt is not None
+    assert session.receipt.tables == {"unusual_left", "unusual_right"}
+    async with own.session() as session:
+        assert [joined.note for joined in await session.scalars(select(Joined))] == ["b"]
