@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from hqt_async_db import (
+    BaseRepository,
     DatabaseManager,
     HqtDbError,
     InvalidInputError,
@@ -22,6 +23,7 @@ from tests.integration.test_connection.entries import (
     names_in,
     require_idle,
 )
+from tests.integration.test_connection.test_cancellation_of_waits import LONG_STATEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -276,6 +278,26 @@ async def test_a_reading_session_stays_one(
             async with ledger.session(**options) as session:
                 await session.execute(text(WRITING[0]))
     assert await names_in(ledger) == set()
+
+
+@READING
+@pytest.mark.parametrize("next_write", ["session", "one-shot"])
+@pytest.mark.backends("sqlite-memory")
+async def test_a_reading_session_that_is_cancelled_leaves_the_connection_writable(
+    ledger: DatabaseManager, options: dict[str, bool], next_write: str
+) -> None:
+    await insert(ledger, "row")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02), ledger.session(**options) as session:
+            await session.execute(text(LONG_STATEMENT["sqlite-memory"]))
+    if next_write == "session":
+        await insert(ledger, "next")
+    else:
+        await BaseRepository(ledger, Entry).create(name="next")
+    with pytest.raises(ReadOnlyViolationError):
+        async with ledger.session(**options) as session:
+            await session.execute(text(WRITING[0]))
+    assert await names_in(ledger) == {"row", "next"}
 
 
 async def test_a_snapshot_has_savepoints(ledger: DatabaseManager) -> None:

@@ -110,7 +110,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
         self._has_turn = False
         self._began = False
         self.isolation = READ_COMMITTED
-        self.read_only = thread.is_query_only
+        self.read_only = keep is None and bool(thread.is_query_only)
         self.lock_timeout_s = 5.0
         self.statement_timeout_s: float | None = None
         self.streams: set[Call] = set()
@@ -321,7 +321,11 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
             await self._thread.close(self.streams)
             return
         await self._thread.reset(self.streams)
-        self._keep(self._thread)
+        self._keep_thread(self._keep)
+
+    def _keep_thread(self, keep: Callable[[ConnectionThread], None]) -> None:
+        self._thread.is_query_only = None  # what was interrupted may have set it
+        keep(self._thread)
 
     def _finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it to the end, whether or not the caller is cancelled again.
@@ -341,7 +345,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
             self._thread.close_soon()
         else:
             self._thread.reset_soon(self.streams)
-            self._keep(self._thread)
+            self._keep_thread(self._keep)
         self._began = False
         if self._has_turn and self._gate is not None:
             self._has_turn = False

@@ -78,8 +78,9 @@ class MemoryDirect:
 
             async def send() -> None:
                 work = (_commit, thread.connection, batch, self._options.lock_timeout_s)
-                thread.is_query_only = False
+                thread.is_query_only = None
                 await thread.hop(*work, timeout_s=self._options.statement_timeout_s)
+                thread.is_query_only = False
                 if shot.error is not None:
                     raise shot.error
 

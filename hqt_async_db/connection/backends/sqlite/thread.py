@@ -32,8 +32,9 @@ class ConnectionThread:
         raw: aiosqlite's connection.
         file: The file's path as SQLite knows it, links resolved.
         log: What keeps the file's log short and is told of its size, or None.
-        is_query_only: Whether SQLite refuses writes; the connections of the
-            pool that share the thread, one after the other, keep it true.
+        is_query_only: Whether SQLite refuses writes, None where that is not known;
+            the connections of the pool that share the thread, one after the
+            other, keep it true.
     """
 
     def __init__(self, raw: Any) -> None:
@@ -41,7 +42,7 @@ class ConnectionThread:
         self.raw = raw
         self.file = ""
         self.log: LogKeeper | None = None
-        self.is_query_only = False
+        self.is_query_only: bool | None = False
         self._job: Job | None = None
         self._is_closed = False
 
