@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hqt_async_db.connection import urls
-from hqt_async_db.connection.backends.sqlite.driver import path_of
+from hqt_async_db.connection.backends.sqlite.locations import path_of
 from hqt_async_db.connection.manager import DatabaseManager
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import ConfigurationError

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hqt_async_db.connection.backends.sqlite.locations import is_in_memory, refuse_ambiguous
 from hqt_async_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ class Target:
     @property
     def is_memory(self) -> bool:
         """Tell whether this is SQLite without a file."""
-        name = self.url.database
-        return self.backend == "sqlite" and (
-            not name or name == ":memory:" or "mode=memory" in str(name)
-        )
+        return self.backend == "sqlite" and is_in_memory(self.url)
 
     @property
     def given(self) -> URL:
@@ -92,9 +90,9 @@ def resolve(url: str | URL | None) -> Target:
     """Return the target of ``url``, or of ``HQT_DATABASE_URL`` for None.
 
     Raises:
-        ConfigurationError: No URL, one that does not parse, an unknown or
-            sync-only driver, or a driver that is not installed. The message
-            shows no credential.
+        ConfigurationError: No URL, one that does not parse or could name two
+            databases, an unknown or sync-only driver, or a driver that is not
+            installed. The message shows no credential.
     """
     parsed = _parse(url if url is not None else os.environ.get(ENVIRONMENT_VARIABLE))
     drivername = _DEFAULT_DRIVER.get(parsed.drivername, parsed.drivername)
@@ -107,6 +105,8 @@ def resolve(url: str | URL | None) -> Target:
         extra = f"hqt-async-db[{_EXTRA[module]}]" if module in _EXTRA else module
         msg = f"driver {module} is not installed; run: pip install '{extra}'"
         raise ConfigurationError(msg)
+    if module == "aiosqlite":
+        refuse_ambiguous(parsed)
     return _translate_query(parsed.set(drivername=drivername))
 
 

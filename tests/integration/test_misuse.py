@@ -76,6 +76,22 @@ async def test_another_table_may_be_asked_in_a_subquery(
     assert [user.id for user in await users.get_many(criterion())] == [owner.id]
 
 
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+@pytest.mark.parametrize(
+    "database",
+    ["m?mode=memory&uri=true", "m?mode=memory&cache=shared&uri=true", ":memory:?uri=true"],
+)
+async def test_a_uri_in_memory_is_one_database(driver: str, database: str) -> None:
+    async with DatabaseManager(f"{driver}:///file:{database}") as db:
+        await db.create_all()
+        users = UserRepository(db)
+        written = await users.create(**TRADER)
+        assert [user.id for user in await users.get_all()] == [written.id]
+        for options in ({}, {"write": True}, {"snapshot": True}, {"read_only": True}):
+            async with db.session(**options) as session:
+                assert await UserRepository(session).count() == 1
+
+
 async def test_a_session_ends_with_its_block(db: DatabaseManager) -> None:
     async with db.session() as session:
         users = UserRepository(session)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, delete, insert, select, text, update
 
-from hqt_async_db.connection.backends.sqlite import driver
 from hqt_async_db.connection.backends.sqlite.dialect import HqtSQLiteDialect
+from hqt_async_db.connection.backends.sqlite.locations import path_of
 from hqt_async_db.connection.backends.sqlite.statements import (
     ends_transaction,
     frees_pages,
@@ -142,7 +142,8 @@ def test_what_would_lift_read_only() -> None:
         ("", None),
         ("file::memory:?cache=shared", None),
         ("file:name?mode=memory", None),
+        ("file:/mode=memory", "/mode=memory"),
     ],
 )
 def test_where_a_file_is(name: str, path: str | None) -> None:
-    assert driver.path_of(name) == path  # the gate of two managers depends on it
+    assert path_of(name) == path  # the gate of two managers depends on it

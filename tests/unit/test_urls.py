@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from hqt_async_db.connection.urls import ENVIRONMENT_VARIABLE, redact, resolve
 from hqt_async_db.errors import ConfigurationError
@@ -41,7 +41,19 @@ def test_a_pasted_url_gets_an_async_driver(pasted: str, drivername: str) -> None
 
 @pytest.mark.parametrize(
     ("pasted", "is_memory"),
-    [("sqlite:///:memory:", True), ("sqlite://", True), ("sqlite:///m.db", False)],
+    [
+        ("sqlite:///:memory:", True),
+        ("sqlite://", True),
+        ("sqlite:///m.db", False),
+        ("sqlite:///mode=memory", False),
+        ("sqlite:///./file:m.db", False),
+        ("sqlite:///file:m.db?uri=true&mode=rwc", False),
+        ("sqlite:///file:mode=memory?uri=true", False),
+        ("sqlite:///file:m?mode=memory&uri=true", True),
+        ("sqlite:///file:m?mode=memory&cache=shared&uri=true", True),
+        ("sqlite:///file::memory:?uri=1", True),
+        ("sqlite:///file:%2525?mode=memory&uri=true", True),
+    ],
 )
 def test_memory_is_told_from_files(pasted: str, is_memory: bool) -> None:  # noqa: FBT001 - a parameter of the test
     assert resolve(pasted).is_memory is is_memory
@@ -53,6 +65,24 @@ def test_memory_is_told_from_files(pasted: str, is_memory: bool) -> None:  # noq
 )
 def test_unknown_and_synchronous_drivers_are_refused_with_the_list(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"sqlite://.*postgresql://.*mariadb://"):
+        resolve(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("sqlite:///file:m.db", r"sqlite:///file:m\.db\?uri=true.*\./file:m\.db"),
+        ("sqlite:///file:m.db?uri=false&mode=ro", "uri=true"),
+        ("sqlite+aiosqlite:///file:m?mode=memory", "uri=true"),
+        ("sqlite:///m.db?mode=ro&uri=true", r"sqlite:///file:m\.db"),
+        ("sqlite:///:memory:?cache=shared&uri=true", "sqlite:///file::memory:"),
+        ("sqlite:///file:m?vfs=memdb&uri=true", "mode=memory"),
+        ("sqlite:///file:m.db?uri=perhaps", "true or false"),
+        (URL.create("sqlite", database="file:m?mode=ro", query={"uri": "true"}), "query"),
+    ],
+)
+def test_what_could_name_two_databases_is_refused(url: str | URL, instead: str) -> None:
+    with pytest.raises(ConfigurationError, match=instead):
         resolve(url)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, false, func, literal, select, text
 
 from hqt_async_db.backup.tables import all_tables
-from hqt_async_db.connection.backends.sqlite.driver import path_of
+from hqt_async_db.connection.backends.sqlite.locations import is_in_memory
 
 if TYPE_CHECKING:
     from hqt_async_db.connection.sessions.session import Session
@@ -43,4 +43,4 @@ async def keep_writers_out(session: Session) -> None:
 def is_alone(session: Session) -> bool:
     """Tell whether its connection is the only one to the database, which is in memory."""
     engine = session.get_bind().engine
-    return engine.dialect.name == "sqlite" and path_of(str(engine.url.database or "")) is None
+    return engine.dialect.name == "sqlite" and is_in_memory(engine.url)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from hqt_async_db.backup.manifest import TableEntry
 from hqt_async_db.backup.tables import all_tables, stored_columns, text_of
-from hqt_async_db.connection.backends.sqlite.driver import path_of
 from hqt_async_db.connection.backends.sqlite.files import refuse_unusable
+from hqt_async_db.connection.backends.sqlite.locations import path_of
 from hqt_async_db.errors import BackupVerificationError
 from hqt_async_db.migrations.environment import VERSION_TABLE
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 import aiosqlite
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
@@ -18,6 +16,7 @@ from hqt_async_db.connection.backends.sqlite.files import refuse_unusable
 from hqt_async_db.connection.backends.sqlite.forks import note, refuse_inherited
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from hqt_async_db.connection.backends.sqlite.keeping import install_function
+from hqt_async_db.connection.backends.sqlite.locations import path_of
 from hqt_async_db.connection.backends.sqlite.thread import ConnectionThread
 from hqt_async_db.connection.backends.sqlite.versions import report_known_bugs
 from hqt_async_db.errors import ConfigurationError
@@ -131,12 +130,3 @@ class _Opener:
         note(thread)
         thread.is_query_only = "PRAGMA query_only=1" in self._pragmas
         return thread
-
-
-def path_of(name: str) -> str | None:
-    """Return the absolute path of a file, None for a database in memory."""
-    if name.startswith("file:"):
-        if "mode=memory" in name or name.startswith("file::memory:"):
-            return None
-        name = unquote(urlsplit(name).path)
-    return None if name in ("", ":memory:") else os.path.abspath(name)  # noqa: PTH100 - resolves no links, touches no file
