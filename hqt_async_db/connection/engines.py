@@ -38,12 +38,15 @@ class Engines:
     Attributes:
         backend: What knows the database system.
         by_role: The engines; a database in memory has the writing one alone.
+        outlive_loops: Whether their connections can be closed in another event loop than
+            theirs: threads can be ended from any, sockets belong to one.
         watches: What tells whether somebody watches statements; those that
             read go over one of two engines.
     """
 
     def __init__(self, target: Target, options: Options) -> None:
         self.backend = backend = _backend_for(target, options)
+        self.outlive_loops = target.backend == "sqlite"
         roles = (Role.WRITE, Role.READ) if backend.has_two_engines else (Role.WRITE,)
         self.by_role = {role: _make_engine(backend, options, role) for role in roles}
         writing, *beside = [of.sync_engine for of in self.by_role.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
 from collections import Counter
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from sqlalchemy import text
 
 from hqt_async_db import migrations
-from hqt_async_db.connection import tasks, urls, warming
+from hqt_async_db.connection import urls, warming
 from hqt_async_db.connection.backends.backend import Mode, Role
 from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.disposal import Disposal
 from hqt_async_db.connection.engines import Engines
 from hqt_async_db.connection.executors.shortcut import Shortcut
 from hqt_async_db.connection.options import Options
@@ -129,6 +129,7 @@ class DatabaseManager:
         direct = self._engines.direct(self._record)
         self._shortcut = None if direct is None else Shortcut(direct, self._engines)
         self._ownership = Ownership()
+        self._disposal = Disposal(self._ownership, self._engines, self._sessions)
 
     def __repr__(self) -> str:
         """Show the URL without secrets."""
@@ -353,21 +354,10 @@ class DatabaseManager:
     async def dispose(self) -> None:
         """Close every connection, wait for what is on its way, and end.
 
-        Open sessions are rolled back. Later uses raise DatabaseClosedError.
+        Open sessions are rolled back. Later uses raise DatabaseClosedError; who
+        calls it again meanwhile waits as well.
         """
-        if not self._ownership.end():
-            return
-        if self._ownership.is_of_another_loop and self._target.backend != "sqlite":
-            # Sockets belong to their loop; threads can be ended from any.
-            await self._engines.dispose(close=False)
-            return
-        await tasks.finish(self._close_all(), name="hqt_async_db dispose")
-
-    async def _close_all(self) -> None:
-        ended = await asyncio.gather(*map(Session.abandon, self._sessions), return_exceptions=True)
-        await self._engines.dispose()
-        for failure in filter(None, ended):
-            raise failure
+        await self._disposal.finish()
 
     def open(self, mode: Mode, purpose: str) -> Session:
         """Return a session of a mode; error messages name its purpose."""
