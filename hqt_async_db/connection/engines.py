@@ -81,7 +81,7 @@ class Engines:
         return self._direct
 
     async def dispose(self, *, close: bool = True) -> None:
-        """Close every connection that is not in use, and open none any more.
+        """Close every connection, and open none any more.
 
         Connections of another event loop, which has ended, can only be let
         go (``close=False``). Readers go first: the last connection of a SQLite file moves what was
@@ -96,6 +96,8 @@ class Engines:
                     await self._direct.close(role)
                 engine = self.by_role[role]
                 event.listen(engine.sync_engine, "do_connect", _refuse)
+                if close and isinstance(engine.pool, TrackedPool):
+                    await engine.pool.close_used()
                 await engine.dispose(close=close)
         if close:
             await self.backend.settle()

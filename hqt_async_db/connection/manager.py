@@ -126,9 +126,9 @@ class DatabaseManager:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
-        direct = self._engines.direct(self._record)
-        self._shortcut = None if direct is None else Shortcut(direct, self._engines)
         self._ownership = Ownership()
+        way = self._engines.direct(self._record)
+        self._shortcut = None if way is None else Shortcut(way, self._engines, self._ownership)
         self._disposal = Disposal(self._ownership, self._engines, self._sessions)
 
     def __repr__(self) -> str:

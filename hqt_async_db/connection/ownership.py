@@ -43,6 +43,11 @@ class Ownership:
         return True
 
     @property
+    def is_over(self) -> bool:
+        """Tell whether it was disposed."""
+        return self._is_over
+
+    @property
     def is_of_another_loop(self) -> bool:
         """Tell whether another loop than the running one has used it."""
         return self._loop not in (None, asyncio.get_running_loop())
@@ -69,3 +74,10 @@ class Ownership:
         elif self._loop is not loop:
             msg = "this DatabaseManager belongs to another event loop; make one per loop"
             raise DatabaseClosedError(msg)
+
+
+def disposed_meanwhile() -> DatabaseClosedError:
+    """Return the error of a call that met the end of the manager."""
+    return DatabaseClosedError(
+        "the DatabaseManager was disposed while this was running; make a new one"
+    )

@@ -86,6 +86,11 @@ class TrackedPool(_OwningPool, AsyncAdaptedQueuePool):
         idle = [self._pool.get_nowait() for _ in range(self.checkedin())]
         await asyncio.gather(*(spawn(record.close) for record in idle))
 
+    async def close_used(self) -> None:
+        """Close those in use, whoever has them: a session that was dropped, perhaps."""
+        used = [record for record in self.holders if record.dbapi_connection is not None]
+        await asyncio.gather(*(spawn(record.invalidate) for record in used))
+
     async def take_over(self, usage: Usage) -> PoolProxiedConnection | None:
         """Return a connection that another one-shot call hands on, if the pool has none.
 

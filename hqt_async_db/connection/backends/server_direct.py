@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.backend import Role
 from hqt_async_db.connection.backends.direct import Answer, NoWayError
 from hqt_async_db.connection.backends.read_only import lifts_read_only
-from hqt_async_db.connection.lending import Lent
+from hqt_async_db.connection.lending import Lending
 from hqt_async_db.connection.sessions.transaction import Receipt, commit
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from hqt_async_db.connection.backends.direct import Parameters, Write
+    from hqt_async_db.connection.lending import Lent
     from hqt_async_db.connection.options import Options
 
 # Statements that are kept are looked at once.
@@ -48,6 +48,7 @@ class ServerDirect:
         self._engines = engines
         self._options = options
         self._record = record
+        self._lending = Lending()
 
     # -- what a driver is asked for ------------------------------------------
 
@@ -109,6 +110,7 @@ class ServerDirect:
                 lent.spend()
                 self._interrupt(lent.driver)
 
+            lent.commit()
             await commit(
                 send,
                 tables=write.tables,
@@ -122,11 +124,11 @@ class ServerDirect:
         return answer
 
     async def close(self, _role: Role) -> None:
-        """Wait for commits; the engines close the connections."""
-        await tasks.drain(self)
+        """Wait for commits, and interrupt what else runs; the engines close the connections."""
+        await self._lending.end(self)
 
     def _lent(self, role: Role, purpose: str) -> Lent:
-        return Lent(self._engines[role].pool, purpose)
+        return self._lending.lend(self._engines[role].pool, purpose)
 
     def _require_read_only(self, sql: str) -> None:
         """Leave to a session what it refuses.

@@ -27,6 +27,7 @@ from hqt_async_db.connection.executors.arrays import ArrayInsert
 from hqt_async_db.connection.executors.bulk_direct import BulkInsert
 from hqt_async_db.connection.executors.direct_stream import DirectPieces
 from hqt_async_db.connection.executors.plans import Plans
+from hqt_async_db.connection.ownership import disposed_meanwhile
 from hqt_async_db.connection.sessions.transaction import unreadable
 from hqt_async_db.connection.translation.translate import translate_direct
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hqt_async_db.connection.executors.fetching import Shape
     from hqt_async_db.connection.executors.plans import Plan
     from hqt_async_db.connection.executors.readers import Reader
+    from hqt_async_db.connection.ownership import Ownership
 
     Run: TypeAlias = "Callable[[str, Parameters], Awaitable[Sequence[Any]]]"
     RunWrite: TypeAlias = "Callable[[Write], Awaitable[Answer]]"
@@ -55,10 +57,12 @@ class Shortcut:
     Args:
         direct: The backend's way to its driver.
         engines: The engines beside it.
+        ownership: Tells whether they were disposed.
     """
 
-    def __init__(self, direct: Direct, engines: Engines) -> None:
+    def __init__(self, direct: Direct, engines: Engines, ownership: Ownership) -> None:
         self._direct = direct
+        self._ownership = ownership
         self._with_cursors = direct if isinstance(direct, LendsCursors) else None
         self._with_rows = direct if isinstance(direct, TakesRows) else None
         self._with_arrays = direct if isinstance(direct, TakesArrays) else None
@@ -124,7 +128,10 @@ class Shortcut:
             raise NoWayError
 
         def explain(error: BaseException) -> BaseException:
-            return self._failure(error, plan, given)
+            failure = self._failure(error, plan, given)
+            if self._ownership.is_over and not isinstance(failure, NoWayError):
+                return disposed_meanwhile()  # its connection was closed under it
+            return failure
 
         opening = self._with_cursors.cursor(plan.sql, plan.bound(given))
         async with AsyncExitStack() as exits:

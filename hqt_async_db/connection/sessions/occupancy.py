@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from hqt_async_db.connection.ownership import disposed_meanwhile
 from hqt_async_db.connection.usage import Usage, current_task, current_usage
-from hqt_async_db.errors import DatabaseClosedError, SessionInUseError
+from hqt_async_db.errors import SessionInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,8 +73,7 @@ class Occupancy:
         if self._depth or not isinstance(error, asyncio.CancelledError):
             return
         if self._was_interrupted(task):
-            msg = "the DatabaseManager was disposed while this was running; make a new one"
-            raise DatabaseClosedError(msg) from None
+            raise disposed_meanwhile() from None
 
     def _leave(self) -> None:
         self._task = None
@@ -95,6 +95,10 @@ class Occupancy:
     def when_left(self, do: Callable[[], object]) -> None:
         """Call ``do`` once the task that is inside has left."""
         self._when_left = do
+
+    def hold(self) -> None:
+        """Let no :meth:`interrupt` in any more."""
+        self._is_interruptible = False
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:

@@ -94,6 +94,7 @@ class PostgreSQLDirect(ServerDirect):
                     raise NoWayError from error
                 self._record(Receipt("rolled_back", tables))
                 raise
+            lent.commit()
             await commit(
                 ending.send,
                 tables=tables,

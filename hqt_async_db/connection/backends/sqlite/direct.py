@@ -11,7 +11,7 @@ from hqt_async_db.connection.backends.direct import Answer, Cursor, Rows, Write
 from hqt_async_db.connection.backends.sqlite.read_lanes import ReadLanes
 from hqt_async_db.connection.backends.sqlite.shots import WriteShot
 from hqt_async_db.connection.backends.sqlite.write_lane import WriteLane
-from hqt_async_db.connection.lending import Lent
+from hqt_async_db.connection.lending import Lending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -43,6 +43,7 @@ class FileDirect:
     ) -> None:
         self._options = options
         self._readers = engines[Role.READ].pool
+        self._lending = Lending()
         self._reads = ReadLanes(
             engines[Role.READ],
             most=options.pool_size,
@@ -72,7 +73,7 @@ class FileDirect:
     async def cursor(self, sql: str, parameters: Parameters) -> AsyncIterator[Cursor]:
         """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
         async with (
-            Lent(self._readers, "one-shot stream") as lent,
+            self._lending.lend(self._readers, "one-shot stream") as lent,
             lent.adapted.stream_directly(sql, parameters) as rows,
         ):
             yield rows
@@ -89,4 +90,8 @@ class FileDirect:
 
     async def close(self, role: Role) -> None:
         """Close the connections of a role."""
-        await (self._reads.close() if role is Role.READ else self._writes.close())
+        if role is Role.WRITE:
+            await self._writes.close()
+            return
+        await self._lending.end(self)
+        await self._reads.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
 from hqt_async_db.connection.greenlets import spawn
-from hqt_async_db.errors import DatabaseClosedError
+from hqt_async_db.connection.ownership import disposed_meanwhile
 
 if TYPE_CHECKING:
     import sqlite3
@@ -215,13 +215,6 @@ class LaneMaker:
             self._opening = None
         if self._is_closed:
             await lane.close()
-            raise closed()
+            raise disposed_meanwhile()
         self._take(lane)
         return lane
-
-
-def closed() -> DatabaseClosedError:
-    """Return the error of a call that met the end of the manager."""
-    return DatabaseClosedError(
-        "the DatabaseManager was disposed while this was running; make a new one"
-    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import Answer, Cursor, NoWayError, Rows, Write
 from hqt_async_db.connection.backends.sqlite.shots import Batch, WriteShot
-from hqt_async_db.connection.lending import Lent
+from hqt_async_db.connection.lending import Lending
 from hqt_async_db.connection.sessions.transaction import commit
 
 if TYPE_CHECKING:
@@ -38,11 +37,12 @@ class MemoryDirect:
         self._pool = pool
         self._options = options
         self._record = record
+        self._lending = Lending()
 
     async def ready(self) -> None:
         """Connect once."""
         try:
-            async with Lent(self._pool, "one-shot read"):
+            async with self._lending.lend(self._pool, "one-shot read"):
                 pass
         except Exception as error:
             raise NoWayError from error
@@ -53,7 +53,7 @@ class MemoryDirect:
 
     async def read(self, sql: str, parameters: Parameters) -> Sequence[Any]:
         """Return all rows of a SELECT, in one hop."""
-        async with Lent(self._pool, "one-shot read") as lent:
+        async with self._lending.lend(self._pool, "one-shot read") as lent:
             thread: ConnectionThread = lent.adapted.thread
             timeout_s = self._options.statement_timeout_s
             work = (_fetch, thread.connection, sql, parameters)
@@ -64,7 +64,7 @@ class MemoryDirect:
     async def cursor(self, sql: str, parameters: Parameters) -> AsyncIterator[Cursor]:
         """Lend the rows of a SELECT, of one snapshot; one hop for each piece of them."""
         async with (
-            Lent(self._pool, "one-shot stream") as lent,
+            self._lending.lend(self._pool, "one-shot stream") as lent,
             lent.adapted.stream_directly(sql, parameters) as rows,
         ):
             yield rows
@@ -73,7 +73,7 @@ class MemoryDirect:
         """Run one statement and commit, in one hop."""
         shot = WriteShot(write)
         batch = Batch([shot])
-        async with Lent(self._pool, "one-shot write") as lent:
+        async with self._lending.lend(self._pool, "one-shot write") as lent:
             thread: ConnectionThread = lent.adapted.thread
 
             async def send() -> None:
@@ -88,6 +88,7 @@ class MemoryDirect:
                 if batch.can_be_stopped:
                     thread.interrupt()
 
+            lent.commit()
             await commit(
                 send,
                 tables=write.tables,
@@ -104,8 +105,8 @@ class MemoryDirect:
         await self.write(rows.as_write())
 
     async def close(self, _role: Role) -> None:
-        """Wait for commits; the engine closes the connection."""
-        await tasks.drain(self)
+        """Wait for commits, and interrupt what else runs; the engine closes the connection."""
+        await self._lending.end(self)
 
 
 def _fetch(

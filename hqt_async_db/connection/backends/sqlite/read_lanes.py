@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
-from hqt_async_db.connection.backends.sqlite.lanes import LONG_S, Deliveries, LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.lanes import LONG_S, Deliveries, LaneMaker
 from hqt_async_db.connection.backends.sqlite.shots import ReadShot
 from hqt_async_db.connection.backends.sqlite.worker import interrupted
+from hqt_async_db.connection.ownership import disposed_meanwhile
 from hqt_async_db.errors import DatabaseClosedError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class ReadLanes:
             for shot in list(shots):
                 shot.claim()
                 lane.interrupt(shot)
-                self._answer(shot, closed())
+                self._answer(shot, disposed_meanwhile())
         await asyncio.gather(*(lane.close() for lane in lanes))
 
     def _take(self, lane: Lane) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
-from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker, closed
+from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker
 from hqt_async_db.connection.backends.sqlite.shots import Batch
+from hqt_async_db.connection.ownership import disposed_meanwhile
 from hqt_async_db.connection.sessions.transaction import (
     Outcome,
     Receipt,
@@ -103,7 +104,7 @@ class WriteLane:
         self._is_closed = True
         for shot in self._pending:
             if shot.claim():
-                self._answer(shot, closed())
+                self._answer(shot, disposed_meanwhile())
         if self._batch is not None:
             for shot in self._batch.shots:
                 shot.is_unwanted = True
@@ -146,7 +147,7 @@ class WriteLane:
                 await lane.gate.enter(self._options.lock_timeout_s, usage, waited_s=usage.age_s)
         except asyncio.CancelledError:  # the loop ends; who waits must not wait for ever
             while self._pending:
-                self._answer(self._pending.popleft(), closed())
+                self._answer(self._pending.popleft(), disposed_meanwhile())
             raise
         except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             self._give_up_waiting(error)
@@ -243,7 +244,9 @@ class WriteLane:
         """Have each of the writes, which failed together, run alone."""
         for shot in reversed(batch.shots):
             if shot.is_unwanted:
-                self._answer(shot, closed() if self._is_closed else asyncio.CancelledError())
+                self._answer(
+                    shot, disposed_meanwhile() if self._is_closed else asyncio.CancelledError()
+                )
             elif not shot.answered:
                 shot.begin_again_alone()
                 self._pending.appendleft(shot)
@@ -260,7 +263,7 @@ class WriteLane:
             if shot.is_in_doubt:
                 error = unknown_outcome(error)
             elif self._is_closed:
-                error = closed()
+                error = disposed_meanwhile()
         self._answer(shot, error)
 
     def _answer(self, shot: WriteShot, error: BaseException | None) -> None:
