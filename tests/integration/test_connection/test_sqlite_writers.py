@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import func, insert, make_url, select, text
 
+from hqt_async_db import BaseRepository, DatabaseLockedError
 from hqt_async_db.connection.backends.sqlite.gate import gate_of
 from tests.integration.test_connection.entries import (
     Entry,
@@ -21,6 +22,7 @@ from tests.integration.test_connection.entries import (
     require_idle,
     require_write_lock_free,
 )
+from tests.integration.test_connection.holding import Held, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -242,3 +244,25 @@ async def warm(db: DatabaseManager) -> None:
     async with db.session() as session:
         await session.scalars(select(Entry.id))
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("ledger")
+async def test_a_one_shot_write_waits_for_another_no_longer_than_it_may(make_db: MakeDb) -> None:
+    db = make_db(lock_timeout_s=0.3)
+    held, entries = Held(db), BaseRepository(db, Entry)
+    await entries.create(name="row")
+    criterion = held.criterion("row")
+    slow = asyncio.create_task(entries.update_many(criterion, values={"amount": 1}))
+    await until(lambda: held.begun)
+    started = time.monotonic()
+    late = [asyncio.create_task(entries.create(name=f"late {number}")) for number in range(2)]
+    await asyncio.sleep(0.2)
+    early = asyncio.create_task(entries.create(name="early"))
+    for task in late:
+        with pytest.raises(DatabaseLockedError, match=r"0\.3 s.* held by one-shot write of task"):
+            await task
+    assert 0.3 <= time.monotonic() - started < 0.5
+    held.release("row")
+    assert await slow == 1
+    await early
+    assert await names_in(db) == {"row", "early"}

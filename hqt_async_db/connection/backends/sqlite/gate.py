@@ -97,11 +97,7 @@ class WriteGate:
             self._forget_who_left()
         if holder is None:
             return
-        msg = (
-            f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
-            "transactions short, or raise lock_timeout_s"
-        )
-        raise DatabaseLockedError(msg)
+        raise late(timeout_s, holder)
 
     def _forget_who_left(self) -> None:
         """Have one at the head of the queue who still waits."""
@@ -112,6 +108,14 @@ class WriteGate:
         """Have one that has waited for too long hear for whom."""
         if not turn.done():
             turn.set_result(self._holder)
+
+
+def late(timeout_s: float, holder: Usage) -> DatabaseLockedError:
+    """Return the error of whose turn to write did not come in time."""
+    return DatabaseLockedError(
+        f"waited {timeout_s:g} s for the write lock, held by {holder}; keep write "
+        "transactions short, or raise lock_timeout_s"
+    )
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, WriteGate]] = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.backends.direct import NoWayError
+from hqt_async_db.connection.backends.sqlite.gate import late
 from hqt_async_db.connection.backends.sqlite.lanes import LaneMaker
 from hqt_async_db.connection.backends.sqlite.shots import Batch
 from hqt_async_db.connection.ownership import disposed_meanwhile
@@ -60,11 +61,14 @@ class WriteLane:
         self._record = record
         self._deliver = deliver
         self._lane: Lane | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[WriteShot] = deque()
         self._batch: Batch | None = None
         self._batch_lane: Lane | None = None
         # Looks whether a COMMIT takes too long; one for all batches, which are many.
         self._timer: asyncio.TimerHandle | None = None
+        # Looks whether one waits too long behind a batch; one for all, as well.
+        self._patience: asyncio.TimerHandle | None = None
         self._turn: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -87,7 +91,8 @@ class WriteLane:
         lane = self._lane or await self._maker.lane()
         if lane.gate is not None:
             lane.gate.refuse_nested()
-        shot.future = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        shot.future = self._loop.create_future()
         self._pending.append(shot)
         self._go_on()
         try:
@@ -102,6 +107,17 @@ class WriteLane:
     async def close(self) -> None:
         """End: what waits fails, what runs is waited for."""
         self._is_closed = True
+        if self._loop is not None and self._loop.is_closed():
+            self._forget()
+        await self._stop()
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
+        await self._maker.close()
+        if self._lane is not None:
+            await self._lane.close()
+
+    async def _stop(self) -> None:
         for shot in self._pending:
             if shot.claim():
                 self._answer(shot, disposed_meanwhile())
@@ -115,11 +131,11 @@ class WriteLane:
         if self._batch is not None:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._maker.close()
-        if self._lane is not None:
-            await self._lane.close()
+
+    def _forget(self) -> None:
+        """Forget what nobody waits for any more, as its loop is closed."""
+        self._pending.clear()
+        self._batch = self._turn = self._timer = self._patience = None
 
     def _take(self, lane: Lane) -> None:
         self._lane = lane
@@ -130,7 +146,11 @@ class WriteLane:
         """Send what waits, now or when the turn comes."""
         while self._pending and self._pending[0].answered:  # its task was cancelled
             self._pending.popleft()
-        if not self._pending or self._batch is not None or self._turn is not None:
+        if not self._pending or self._turn is not None:
+            return
+        if self._batch is not None:
+            if self._patience is None:
+                self._wait_for_batch()
             return
         lane = self._lane
         if lane is not None and (lane.gate is None or lane.gate.enter_now(self._pending[0].usage)):
@@ -213,6 +233,19 @@ class WriteLane:
             self._pending.popleft()
             if shot.claim():
                 self._answer(shot, DatabaseLockedError(str(error)) if is_late else error)
+
+    def _wait_for_batch(self) -> None:
+        """Look once the first one has waited for as long as it may."""
+        left_s = self._options.lock_timeout_s - self._pending[0].usage.age_s
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(max(0.0, left_s), self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        """Tell those that have waited too long behind a batch, unless it has returned."""
+        self._patience = None
+        if self._batch is not None and self._pending:
+            self._give_up_waiting(late(self._options.lock_timeout_s, self._batch.shots[0].usage))
+            self._go_on()
 
     def _look_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
