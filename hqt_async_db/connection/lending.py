@@ -132,6 +132,8 @@ class Lent:
 
     async def interrupt(self) -> None:
         """Have it end early: it raises DatabaseClosedError; a stream loses its connection."""
+        if self._occupancy.is_stranded:  # the pool closes the connection
+            return
         if self._is_inside:
             await self._occupancy.interrupt()
         elif not self._is_cut_off:

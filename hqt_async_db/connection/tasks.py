@@ -197,13 +197,17 @@ def are_running(owner: object) -> bool:
 
 
 async def drain(owner: object) -> None:
-    """Wait for the work of ``owner``, whatever its result."""
+    """Wait for the work of ``owner``, whatever its result; what a closed loop left has ended."""
     while pending := [work for work, of in list(_running.items()) if of is owner]:
-        await asyncio.wait(pending)
+        for work in pending:
+            if work.get_loop().is_closed():
+                _forget(work)
+        if left := [work for work in pending if work in _running]:
+            await asyncio.wait(left)
 
 
 def _forget(work: asyncio.Future[Any]) -> None:
-    del _running[work]
+    _running.pop(work, None)
 
 
 def retrieve(work: asyncio.Future[Any]) -> None:

@@ -92,6 +92,11 @@ class Occupancy:
         """Tell whether the running task could enter."""
         return not self._depth or self._task is current_task()
 
+    @property
+    def is_stranded(self) -> bool:
+        """Tell whether the task that is inside can never leave, as its loop is closed."""
+        return self._task is not None and self._task.get_loop().is_closed()
+
     def when_left(self, do: Callable[[], object]) -> None:
         """Call ``do`` once the task that is inside has left."""
         self._when_left = do

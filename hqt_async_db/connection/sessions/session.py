@@ -286,6 +286,8 @@ class Session(QuickSession):
         """
         await tasks.drain(self)
         self._is_given_up = True
+        if self._occupancy.is_stranded:  # the pool closes the connection
+            return
         await self._occupancy.interrupt()
         if self.in_transaction():
             self._record(Receipt("rolled_back", frozenset()))

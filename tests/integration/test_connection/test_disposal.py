@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import textwrap
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tests.integration.test_connection.entries import (
 )
 from tests.integration.test_connection.holding import endless, until
 from tests.integration.test_connection.locked import of_server, until_one_waits
+from tests.integration.test_connection.test_lifecycle import BEGINNING, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,3 +175,50 @@ async def test_a_copy_that_waits_is_not_committed(ledger: DatabaseManager, drive
         assert isinstance(copying.exception(), DatabaseClosedError)
     await require_idle(ledger, ledger)
     assert await names_in(ledger) == set()
+
+
+CLOSED_UNDER_A_STATEMENT = """
+    import threading
+    from hqt_async_db import BaseRepository
+
+    def leave(url, kind):
+        db = DatabaseManager(url)
+        entries = BaseRepository(db, Entry)
+
+        async def begin():
+            await create_table(db)
+            await entries.create(name=kind)
+            session = db.session()
+            session.add(Entry(name="mine"))
+            if kind == "commit":
+                await session.flush()
+            works = {"read": entries.count, "write": lambda: entries.create(name="other")}
+            tasks.append(asyncio.create_task(works.get(kind, session.commit)()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        loop.close()
+        return db
+
+    tasks = []
+    for url in (sys.argv[1], "sqlite:///:memory:"):
+        for kind in ("read", "write", "session", "commit"):
+            asyncio.run(leave(url, kind).dispose())
+    stamp()
+    print(threading.active_count())
+"""
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_loop_that_was_closed_under_a_statement(database_url: str, backend: str) -> None:
+    """A manager that outlives it can be disposed, and leaves no thread and no lock."""
+    script = textwrap.dedent(BEGINNING) + textwrap.dedent(CLOSED_UNDER_A_STATEMENT)
+    took_s, code, output, errors = await python(script, database_url, backend)
+    assert code == 0, errors
+    assert took_s < AT_ONCE_S
+    assert output.splitlines()[1] == "1"
+    async with DatabaseManager(database_url) as db:
+        assert {"read", "write", "session", "commit"} <= await names_in(db)
+        await repository(db).create(name="next")

@@ -202,7 +202,7 @@ class LaneMaker:
     async def close(self) -> None:
         """Open none any more."""
         self._is_closed = True
-        if self._opening is not None:
+        if self._opening is not None and not self._opening.get_loop().is_closed():
             await asyncio.wait((self._opening,))
 
     async def _open(self) -> Lane:

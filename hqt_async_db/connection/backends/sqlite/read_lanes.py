@@ -131,9 +131,10 @@ class ReadLanes:
             self._answer(shot, shot.error)
 
     def _answer(self, shot: ReadShot, error: BaseException | None) -> None:
-        if shot.future is not None and not shot.future.done():
+        future = shot.future
+        if future is not None and not future.done() and not future.get_loop().is_closed():
             shot.failure = error  # its own error may change, as long as the thread is on it
-            shot.future.set_result(None)
+            future.set_result(None)
 
     def _stop(self, shot: ReadShot) -> None:
         if shot.claim():  # no thread has come to it

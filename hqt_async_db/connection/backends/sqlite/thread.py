@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hqt_async_db.connection.backends.sqlite.worker import Job, abandon
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable
 
     from hqt_async_db.connection.backends.sqlite.checkpoints import LogKeeper
@@ -43,6 +45,7 @@ class ConnectionThread:
         self.file = ""
         self.log: LogKeeper | None = None
         self.is_query_only: bool | None = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._job: Job | None = None
         self._is_closed = False
 
@@ -68,6 +71,7 @@ class ConnectionThread:
         aiosqlite has the thread tell the loop of its end, which would fail,
         with a traceback, in one that is closed by then.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             await self.raw
         except BaseException:
@@ -160,7 +164,8 @@ class ConnectionThread:
     async def reset(self, streams: Iterable[Call]) -> None:
         """Interrupt what runs and roll back; the connection stays of use."""
         self.interrupt()
-        await self.raw._execute(Job(abandon, (self.connection, streams)))  # noqa: SLF001 - as above
+        if await self._answers():
+            await self.raw._execute(Job(abandon, (self.connection, streams)))  # noqa: SLF001 - as above
 
     async def close(self, streams: Iterable[Call] = ()) -> None:
         """Interrupt what runs, roll back, close the file and end the thread."""
@@ -170,7 +175,26 @@ class ConnectionThread:
         try:
             await self.reset(streams)
         finally:
-            await self.raw.close()
+            if self.raw._thread.is_alive():  # noqa: SLF001 - as above
+                await self.raw.close()
+            else:
+                await asyncio.to_thread(self._close_without_thread)
+
+    async def _answers(self) -> bool:
+        """Tell whether the thread still runs: one that reports to a closed loop ends."""
+        if self._loop is asyncio.get_running_loop():
+            return True
+        has_come = threading.Event()
+        self.post(has_come.set)
+        while self.raw._thread.is_alive() and not has_come.is_set():  # noqa: ASYNC110, SLF001 - as above
+            await asyncio.sleep(_ENDING_STEP_S)
+        return has_come.is_set()
+
+    def _close_without_thread(self) -> None:
+        if self._job is not None:
+            self._job.done = True  # it never comes to it
+        with suppress(sqlite3.ProgrammingError):  # a database in memory ends when it is forgotten
+            self.connection.close()
 
     def reset_soon(self, streams: Iterable[Call]) -> None:
         """Do as :meth:`reset` does, without waiting for it; from any thread."""
