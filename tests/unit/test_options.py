@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from sqlalchemy.pool import NullPool, StaticPool
 
+from hqt_async_db.connection.backends.backend import Role
+from hqt_async_db.connection.backends.mysql.backend import MySQL
+from hqt_async_db.connection.backends.postgresql.backend import PostgreSQL
 from hqt_async_db.connection.manager import DatabaseManager
+from hqt_async_db.connection.options import Options
+from hqt_async_db.connection.urls import resolve
 from hqt_async_db.errors import ConfigurationError, InvalidInputError
 
 
@@ -42,6 +48,17 @@ def test_an_option_that_cannot_work_is_refused_by_name(option: str, value: Any) 
 def test_static_pool_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigurationError, match="one transaction"):
         DatabaseManager("sqlite:///x.db", poolclass=StaticPool)
+
+
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg", "mariadb+asyncmy"])
+def test_no_limit_is_so_short_that_it_is_none(driver: str) -> None:
+    limits = Options(lock_timeout_s=1e-7, statement_timeout_s=1e-7)
+    target = resolve(f"{driver}://user@nowhere.invalid/d")
+    backend = (MySQL if target.backend == "mariadb" else PostgreSQL)(target, limits)
+    arguments = str(backend.engine_arguments(Role.WRITE)["connect_args"])
+    found = re.findall(r"(?:_timeout|_time)\b['=: ]+([\d.e-]+)", arguments)
+    assert len(found) >= 2
+    assert all(float(limit) >= 0.001 for limit in found)
 
 
 def test_options_of_the_old_layer_are_accepted() -> None:

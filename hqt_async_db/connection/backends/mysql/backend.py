@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 # A value that does not fit is an error, and a key of 0 is a key.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO"
 
+# Less would be rounded to 0, which is no limit.
+_LEAST_S: Final = 0.001
+
 
 class MySQL:
     """A server: one pool that writes, and one that the server keeps read-only."""
@@ -146,7 +149,7 @@ class MySQL:
         # The two servers name these differently; each runs its own comment.
         mariadb, mysql = f"tx_read_only={read_only}", f"transaction_read_only={read_only}"
         if (limit := self._options.statement_timeout_s) is not None:
-            mariadb += f", max_statement_time={limit:g}"
+            mariadb += f", max_statement_time={max(limit, _LEAST_S):g}"
             mysql += f", max_execution_time={math.ceil(limit * 1000)}"
         return f"SET SESSION {', '.join(settings)} /*M!100000 , {mariadb} */ /*!50720 , {mysql} */"
 

@@ -132,9 +132,9 @@ class PostgreSQL:
         }
 
     def _limits(self) -> dict[str, str]:
-        limits = {"lock_timeout": f"{self._options.lock_timeout_s * 1000:.0f}"}
+        limits = {"lock_timeout": _milliseconds(self._options.lock_timeout_s)}
         if self._options.statement_timeout_s is not None:
-            limits["statement_timeout"] = f"{self._options.statement_timeout_s * 1000:.0f}"
+            limits["statement_timeout"] = _milliseconds(self._options.statement_timeout_s)
         return limits
 
     def _asyncpg(self, role: Role) -> dict[str, Any]:
@@ -172,3 +172,8 @@ class PostgreSQL:
         given = self._target.url.query.get("options", "")
         arguments["options"] = f"{options} {arguments.get('options', given)}".strip()
         return arguments
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return a limit as the server takes it, to whom 0 is none."""
+    return f"{max(1, round(seconds * 1000))}"
