@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from sqlalchemy import text
@@ -18,7 +19,7 @@ from hqt_async_db.connection.engines import Engines
 from hqt_async_db.connection.executors.shortcut import Shortcut
 from hqt_async_db.connection.options import Options
 from hqt_async_db.connection.ownership import Ownership
-from hqt_async_db.connection.sessions.retry import run_with_retries
+from hqt_async_db.connection.sessions.retry import RetryTurns, run_with_retries
 from hqt_async_db.connection.sessions.scoped import ScopedSessions
 from hqt_async_db.connection.sessions.session import Session
 from hqt_async_db.connection.translation.translate import translated
@@ -126,6 +127,7 @@ class DatabaseManager:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._scoped = ScopedSessions(lambda: self.open(Mode.DEFAULT, "scoped session"))
         self._outcomes: Counter[str] = Counter()
+        self._retry_turns = RetryTurns(lock_timeout_s)
         self._ownership = Ownership()
         way = self._engines.direct(self._record)
         self._shortcut = None if way is None else Shortcut(way, self._engines, self._ownership)
@@ -243,7 +245,8 @@ class DatabaseManager:
             InvalidInputError: ``attempts`` is below 1.
             HqtDbError: The error of the last attempt.
         """
-        return await run_with_retries(lambda: self.session(write=write), work, attempts)
+        open_session = partial(self.session, write=write)
+        return await run_with_retries(open_session, work, attempts, self._retry_turns)
 
     async def create_all(
         self, base_or_metadata: type[DeclarativeBase] | MetaData | None = None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from tenacity import (
     AsyncRetrying,
@@ -28,12 +27,49 @@ T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 1.0
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-_is_retrying: ContextVar[bool] = ContextVar("hqt_async_db_is_retrying", default=False)
+_held: ContextVar[frozenset[RetryTurns]] = ContextVar("hqt_async_db_retry", default=frozenset())
+
+
+class RetryTurns:
+    """Lets the retries of one manager run one after the other.
+
+    Transactions that were in each other's way would be so again.
+
+    Args:
+        patience_s: How long one waits for its turn before it goes on without.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Take the turn, unless it is had already: a retry would wait for the one it is in."""
+        held = _held.get()
+        if self in held or not await self._came():
+            yield
+            return
+        token = _held.set(held | {self})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+            self._turn.release()
+
+    async def _came(self) -> bool:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await self._turn.acquire()
+        except TimeoutError:
+            return False
 
 
 async def run_with_retries(
-    open_session: Callable[[], Session], work: Callable[[Session], Awaitable[T]], attempts: int
+    open_session: Callable[[], Session],
+    work: Callable[[Session], Awaitable[T]],
+    attempts: int,
+    turns: RetryTurns,
 ) -> T:
     """Call ``work`` in a new session until it commits or may not be retried.
 
@@ -50,7 +86,8 @@ async def run_with_retries(
     async def attempt() -> T:
         nonlocal session
         session = open_session()
-        async with _taking_turns(is_retry=retrying.statistics["attempt_number"] > 1), session:
+        is_retry = retrying.statistics["attempt_number"] > 1
+        async with turns.taken() if is_retry else nullcontext(), session:
             working = work(session)
             if not inspect.isawaitable(working):
                 msg = "work must be an async function; this one returned without awaiting"
@@ -64,25 +101,6 @@ async def run_with_retries(
         reraise=True,
     )
     return await retrying(attempt)
-
-
-@asynccontextmanager
-async def _taking_turns(*, is_retry: bool) -> AsyncIterator[None]:
-    """Let the retries of one loop run one after the other.
-
-    Transactions that were in each other's way would be so again. A retry
-    inside of another one goes on: it would wait for itself.
-    """
-    if not is_retry or _is_retrying.get():
-        yield
-        return
-    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with turns:
-        token = _is_retrying.set(True)
-        try:
-            yield
-        finally:
-            _is_retrying.reset(token)
 
 
 def _is_retryable(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +16,13 @@ from hqt_async_db import (
     SerializationFailureError,
 )
 from tests.integration.test_connection.entries import Entry, names_in, require_idle
+from tests.integration.test_connection.holding import until
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hqt_async_db import DatabaseManager, Session
+    from tests.fixtures.managers import MakeDb
 
 
 class Work:
@@ -113,3 +118,49 @@ async def test_it_can_write_exclusively(ledger: DatabaseManager) -> None:
     assert await ledger.run(level) == "READ COMMITTED"
     async with ledger.session() as session:
         assert (await session.scalars(select(Entry))).all() == []
+
+
+class FailsOnce:
+    """Can succeed in its second attempt, in which it waits for something."""
+
+    def __init__(self, then: Callable[[], Awaitable[object]]) -> None:
+        self._then = then
+        self.attempts = 0
+
+    async def __call__(self, session: Session) -> None:
+        await session.execute(select(Entry))
+        self.attempts += 1
+        if self.attempts == 1:
+            raise DeadlockError(str(self.attempts))
+        await self._then()
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_retry_waits_for_none_of_another_manager(
+    ledger: DatabaseManager, witness: DatabaseManager
+) -> None:
+    is_over = asyncio.Event()
+    slow = FailsOnce(is_over.wait)
+    running = asyncio.create_task(ledger.run(slow))
+    await until(lambda: slow.attempts == 2)
+    async with asyncio.timeout(2):
+        await witness.run(FailsOnce(nothing))
+    assert not running.done()
+    is_over.set()
+    await running
+
+
+@pytest.mark.backends("sqlite-file")
+@pytest.mark.usefixtures("ledger")
+async def test_a_retry_waits_for_its_turn_no_longer_than_for_a_lock(make_db: MakeDb) -> None:
+    db = make_db(lock_timeout_s=0.2)
+
+    async def wait_for_another_retry() -> None:
+        await asyncio.create_task(db.run(FailsOnce(nothing)), context=Context())
+
+    async with asyncio.timeout(2):
+        await db.run(FailsOnce(wait_for_another_retry))
