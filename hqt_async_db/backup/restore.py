@@ -96,7 +96,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     new one. Other processes that write to a SQLite file are kept out of the
     transaction only: stop them, or what they write between the two is lost.
     A SQLite file is replaced as a whole, tables that are not ours included;
-    elsewhere only the rows of the models' tables are.
+    elsewhere only the rows of the models' tables are, and only if no rows of
+    other tables refer to them.
 
     The application's own models may have had other columns when the backup
     was written. The copy of a SQLite file comes back into one with its tables
@@ -125,7 +126,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             backup of ours does; nothing was changed.
         BackupError: It is no backup of ours or of a newer version, or the
             SQLite file to be replaced is damaged, so that it cannot be backed
-            up first; says what to do then.
+            up first; says what to do then. Or rows of tables that are of no
+            model refer to what would be replaced.
         ImportDataError: The database cannot hold a value, such as NaN outside
             of PostgreSQL, or a model of one's own does not take a row any
             more; names table, row and column.

@@ -13,6 +13,7 @@ from hqt_async_db.backup.loading.faults import fault_of
 from hqt_async_db.backup.loading.staging import PlainStaging, Stage, Staging
 from hqt_async_db.backup.loading.staging_postgresql import PostgreSQLStaging
 from hqt_async_db.backup.loading.staging_sqlite import SQLiteStaging
+from hqt_async_db.backup.loading.strangers import refuse_strangers
 from hqt_async_db.backup.progress import Report
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.connection.backends.backend import Mode as SessionMode
@@ -212,6 +213,7 @@ class _Loader:
     async def _keep_writers_out(self) -> None:
         if self._mode == "restore":
             await locking.keep_writers_out(self._session)
+            await refuse_strangers(self._session)
             if self._when_locked is not None:
                 await self._when_locked(self._session)
 

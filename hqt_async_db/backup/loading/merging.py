@@ -20,6 +20,7 @@ from hqt_async_db.backup.loading.references import (
     restricts,
     stays,
 )
+from hqt_async_db.backup.loading.strangers import strangers
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import ImportDataError, IntegrityViolationError
 from hqt_async_db.models import Base
@@ -64,8 +65,9 @@ async def upsert(session: Session, stages: Sequence[Stage]) -> None:
 async def replace(session: Session, stages: Sequence[Stage]) -> None:
     """Do as :func:`upsert` does, and delete the rows that the stages lack.
 
-    Nothing cascades. What nobody refers to is deleted before, so that its
-    unique keys are free; what the new rows no longer refer to, afterwards.
+    Nothing cascades, not to tables that are of no model either. What nobody
+    refers to is deleted before, so that its unique keys are free; what the
+    new rows no longer refer to, afterwards.
     Where rows must refer to others of their table, that takes as many
     statements as the branches that go are deep.
 
@@ -73,12 +75,13 @@ async def replace(session: Session, stages: Sequence[Stage]) -> None:
         ImportDataError: As there, or a row to be deleted is referenced; says
             from where and how often.
     """
+    further = await strangers(session)
     for stage in reversed(stages):
-        await _delete_unreferenced(session, stage)
+        await _delete_unreferenced(session, stage, further)
     await upsert(session, stages)
     for stage in reversed(stages):
-        await _delete_unreferenced(session, stage)
-        await _refuse_referenced(session, stage)
+        await _delete_unreferenced(session, stage, further)
+        await _refuse_referenced(session, stage, further)
 
 
 async def empty(session: Session) -> None:
@@ -197,8 +200,10 @@ def _is_gone(stage: Stage) -> ColumnElement[bool]:
     return ~sql_exists().where(_same_key(stage.target, stage)).correlate(stage.target)
 
 
-async def _delete_unreferenced(session: Session, stage: Stage) -> None:
-    target, references = stage.target, references_to(stage.target)
+async def _delete_unreferenced(
+    session: Session, stage: Stage, further: Sequence[ForeignKeyConstraint]
+) -> None:
+    target, references = stage.target, references_to(stage.target, further)
     if references:
         # Locked first: a row that refers to them from now on would be deleted with them.
         gone = select(*target.primary_key.columns).where(_is_gone(stage)).with_for_update()
@@ -237,11 +242,12 @@ async def _unlink(session: Session, table: Table, *criteria: ColumnElement[bool]
         await session.execute(update(table).where(is_linked, *criteria).values(nothing))
 
 
-async def _refuse_referenced(session: Session, stage: Stage) -> None:
+async def _refuse_referenced(
+    session: Session, stage: Stage, further: Sequence[ForeignKeyConstraint]
+) -> None:
     found = []
-    for reference in references_to(stage.target):
-        own = reference.table is stage.target
-        referring = reference.table.alias() if own else reference.table
+    for reference in references_to(stage.target, further):
+        referring = reference.table.alias()
         is_referring = refers(reference, referring, stage.target)
         statement = (
             select(func.count())

@@ -27,14 +27,12 @@ def references_of(table: Table) -> list[ForeignKeyConstraint]:
     return sorted(table.foreign_key_constraints, key=lambda found: list(found.column_keys))
 
 
-def references_to(table: Table) -> list[ForeignKeyConstraint]:
-    """Return the foreign keys that refer to the table, its own among them."""
-    return [
-        reference
-        for other in all_tables()
-        for reference in references_of(other)
-        if reference.referred_table is table
-    ]
+def references_to(
+    table: Table, further: Sequence[ForeignKeyConstraint] = ()
+) -> list[ForeignKeyConstraint]:
+    """Return the foreign keys that refer to the table, of models and further ones."""
+    known = [reference for other in all_tables() for reference in references_of(other)]
+    return [found for found in (*known, *further) if found.referred_table is table]
 
 
 def own_references(table: Table) -> list[ForeignKeyConstraint]:
@@ -98,6 +96,8 @@ def is_referenced(reference: ForeignKeyConstraint, dialect: Dialect) -> ColumnEl
         referring = target.alias()
         key = target.primary_key.columns
         criteria.append(or_(*(referring.columns[column.key] != column for column in key)))
+    elif reference.table.schema is not None:  # where it may have the same name
+        referring = reference.table.alias()
     exists = sql_exists().where(refers(reference, referring, target), *criteria)
     return exists.correlate(target)
 
