@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from alembic.autogenerate import compare_metadata
 from sqlalchemy.exc import NoSuchTableError
 
 from hqt_async_db import models
-from hqt_async_db.errors import SchemaMismatchError
+from hqt_async_db.errors import ConnectionFailedError, SchemaMismatchError
 from hqt_async_db.migrations.differences import describe_all
 from hqt_async_db.migrations.environment import alembic_to_ourselves, configured, run_steps
 from hqt_async_db.migrations.schema import (
@@ -28,6 +29,8 @@ from hqt_async_db.migrations.scripts import (
     resolve,
     upgrade_steps,
 )
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,8 +115,7 @@ async def current(db: Migratable) -> str | None:
     Raises:
         SchemaMismatchError: The database is at several revisions at once.
     """
-    async with db.engine.connect() as connection:
-        return (await connection.run_sync(read_state)).revision
+    return (await _look(db, read_state)).revision
 
 
 async def history(db: Migratable | None = None) -> list[Revision]:
@@ -144,8 +146,18 @@ async def check(db: Migratable) -> None:
             every difference.
     """
     scripts = await load_scripts()
+    await _look(db, lambda connection: _check(connection, scripts))
+
+
+async def _look(db: Migratable, read: Callable[[Connection], T]) -> T:
+    """Return what is read from the schema; a SQLite file that is there stays as it is."""
+    if db.engine.dialect.name == "sqlite":
+        with suppress(ConnectionFailedError):  # there is no file yet
+            async with db.session(read_only=True) as session:
+                found: T = await (await session.connection()).run_sync(read)
+                return found
     async with db.engine.connect() as connection:
-        await connection.run_sync(_check, scripts)
+        return await connection.run_sync(read)
 
 
 async def _migrate(db: Migratable, revision: str, plan: Planner) -> list[Revision]:

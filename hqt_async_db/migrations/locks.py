@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.exc import DBAPIError
@@ -49,6 +49,9 @@ class Migratable(Protocol):
     @property
     def engine(self) -> AsyncEngine:
         """Return the engine that may write."""
+
+    def session(self, *, read_only: bool = False) -> AbstractAsyncContextManager[Any]:
+        """Return a session, on SQLite one that leaves the file as it is if it only reads."""
 
     def schema_lock(self, connection: AsyncConnection) -> AbstractAsyncContextManager[None]:
         """Return the lock to hold while the schema changes."""

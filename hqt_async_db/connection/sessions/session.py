@@ -154,12 +154,12 @@ class Session(QuickSession):
         if self._is_given_up:
             return
         with self.within():
+            if self.in_transaction() or self._has_receipt_due:
+                self._record(Receipt("rolled_back", frozenset()))
             if self.in_transaction():
-                self._record(Receipt("rolled_back", frozenset()))
                 await self.end(self._drained(super().rollback()))
-            elif self._has_receipt_due:
+            else:
                 self.sync_session.expire_all()  # as the rollback of a transaction does
-                self._record(Receipt("rolled_back", frozenset()))
 
     @property
     def _has_receipt_due(self) -> bool:
