@@ -87,7 +87,6 @@ class Session(QuickSession):
     ) -> None:
         super().__init__(engine, sync_session_class=TrackedSession, expire_on_commit=False)
         self.sync_session.written_tables = set()
-        self.sync_session.has_written = False
         self._check = check
         self._commit_timeout_s = commit_timeout_s
         self._report = record
@@ -154,12 +153,12 @@ class Session(QuickSession):
         if self._is_given_up:
             return
         with self.within():
-            if self.in_transaction() or self._has_receipt_due:
-                self._record(Receipt("rolled_back", frozenset()))
             if self.in_transaction():
+                self._record(Receipt("rolled_back", frozenset()))
                 await self.end(self._drained(super().rollback()))
-            else:
+            elif self._has_receipt_due:
                 self.sync_session.expire_all()  # as the rollback of a transaction does
+                self._record(Receipt("rolled_back", frozenset()))
 
     @property
     def _has_receipt_due(self) -> bool:

@@ -27,7 +27,7 @@ class TrackedSession(Session):
     """
 
     written_tables: set[str]
-    has_written: bool
+    has_written: bool = False
     open_connection: Connection | None = None
     is_committed: bool = False
     has_read_alone: bool = False
