@@ -311,7 +311,9 @@ class DatabaseManager:
         """
         latency_ms = await self.ping()
         async with self.open(Mode.READ_ONLY, "health") as session:
-            facts = await self._engines.backend.describe(await session.connection())
+            connection = await session.connection()
+            with session.used():
+                facts = await self._engines.backend.describe(connection)
         return {
             "url": str(self._target),
             "dialect": self._target.backend,
@@ -339,7 +341,9 @@ class DatabaseManager:
             ``unused_bytes`` (free, and kept in the file) and ``auto_vacuum``.
         """
         async with self.open(Mode.MAINTENANCE, "optimize") as session:
-            return await self._engines.backend.optimize(await session.connection())
+            connection = await session.connection()
+            with session.used():
+                return await self._engines.backend.optimize(connection)
 
     def pool_status(self) -> dict[str, dict[str, Any]]:
         """Return per pool (``write``, ``read``): size, in use, idle, holders."""

@@ -21,12 +21,14 @@ from tests.integration.test_connection.entries import (
 )
 from tests.integration.test_connection.holding import endless, until
 from tests.integration.test_connection.locked import of_server, until_one_waits
+from tests.integration.test_connection.test_cancellation_of_waits import LONG_STATEMENT
 from tests.integration.test_connection.test_lifecycle import BEGINNING, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 pytestmark = pytest.mark.timeout(60)
 AT_ONCE_S = 3.0
@@ -89,6 +91,29 @@ async def test_who_disposes_again_waits_for_a_commit_as_well(
     await ledger.dispose()
     if witness is not ledger:
         assert await names_in(witness) == {"mine"}
+
+
+@pytest.mark.parametrize("use", ["health", "optimize"])
+async def test_a_look_at_the_database_is_interrupted(
+    ledger: DatabaseManager, monkeypatch: pytest.MonkeyPatch, backend: str, use: str
+) -> None:
+    """In the middle of its work, too, which goes past the session."""
+    verb = "describe" if use == "health" else "optimize"
+    has_begun = asyncio.Event()
+
+    async def hold(connection: AsyncConnection) -> dict[str, object]:
+        has_begun.set()
+        await connection.execute(text(LONG_STATEMENT[backend]))
+        return {}
+
+    monkeypatch.setattr(ledger._engines.backend, verb, hold)  # noqa: SLF001 - no public way to hold it
+    look = asyncio.create_task(getattr(ledger, use)())
+    await until(has_begun.is_set)
+    await asyncio.sleep(0.02)
+    await disposed(ledger)
+    await asyncio.wait([look], timeout=AT_ONCE_S)
+    assert look.done()
+    assert isinstance(look.exception(), DatabaseClosedError)
 
 
 @with_others
