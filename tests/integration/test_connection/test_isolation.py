@@ -20,6 +20,7 @@ from tests.integration.test_connection.entries import (
     Counter,
     Entry,
     amount_of,
+    create_table,
     names_in,
     require_idle,
 )
@@ -298,6 +299,24 @@ async def test_a_reading_session_that_is_cancelled_leaves_the_connection_writabl
         async with ledger.session(**options) as session:
             await session.execute(text(WRITING[0]))
     assert await names_in(ledger) == {"row", "next"}
+
+
+@READING
+@pytest.mark.parametrize("database", ["", "/:memory:", "/file:m?mode=memory&uri=true"])
+async def test_a_reading_session_of_the_stock_driver_in_memory_cannot_write(
+    options: dict[str, bool], database: str
+) -> None:
+    async with DatabaseManager(f"sqlite+aiosqlite://{database}") as stock:
+        await create_table(stock)
+        await insert(stock, "row")
+        for statement in (*WRITING, *LIFTING["sqlite"]):
+            with pytest.raises(ReadOnlyViolationError):
+                async with stock.session(**options) as session:
+                    await session.execute(text(statement))
+            assert await names_in(stock) == {"row"}
+        await insert(stock, "next")
+        await BaseRepository(stock, Entry).create(name="one-shot")
+        assert await names_in(stock) == {"row", "next", "one-shot"}
 
 
 async def test_a_snapshot_has_savepoints(ledger: DatabaseManager) -> None:

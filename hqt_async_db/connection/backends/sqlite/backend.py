@@ -19,6 +19,7 @@ from hqt_async_db.connection.backends.sqlite.direct import FileDirect
 from hqt_async_db.connection.backends.sqlite.keeping import KeepingCompiler, install_function
 from hqt_async_db.connection.backends.sqlite.maintenance import figures, optimize
 from hqt_async_db.connection.backends.sqlite.memory import MemoryDirect
+from hqt_async_db.connection.backends.sqlite.statements import lifts_read_only, stays_read_only
 from hqt_async_db.connection.backends.sqlite.versions import known_bugs
 from hqt_async_db.connection.pool import TrackedPool
 from hqt_async_db.errors import ConfigurationError
@@ -42,6 +43,8 @@ registry.register(
 )
 
 _MIB: Final = 1024 * 1024
+# The execution option; our own dialect acts upon it by itself.
+_READ_ONLY: Final = "sqlite_readonly"
 
 
 class SQLite:
@@ -85,11 +88,10 @@ class SQLite:
 
     def execution_options(self, mode: Mode) -> dict[str, Any]:
         """Return the execution options that make a connection keep the mode."""
-        if self._stock:
-            return _stock_options(mode)
-        if self._target.is_memory and mode.is_read_only:
-            return {"isolation_level": mode.isolation_level, "sqlite_readonly": True}
-        return mode_options(mode)
+        options = _stock_options(mode) if self._stock else mode_options(mode)
+        if self._target.is_memory and mode.is_read_only:  # on the one connection there is
+            options = {"isolation_level": mode.isolation_level} | options | {_READ_ONLY: True}
+        return options
 
     def prepare(self, engine: AsyncEngine, role: Role) -> None:
         """Give the stock dialect, which takes no pragmas, the same settings."""
@@ -111,6 +113,9 @@ class SQLite:
 
         if role is Role.READ:
             event.listen(engine.sync_engine, "begin", _begin_snapshot)
+        elif self._target.is_memory:
+            event.listen(engine.sync_engine, "begin", _hold_to_mode)
+            event.listen(engine.sync_engine, "before_cursor_execute", _refuse_lifting)
 
     def direct(
         self, engines: Mapping[Role, AsyncEngine], record: Callable[[Receipt], None]
@@ -208,3 +213,15 @@ def _begin_snapshot(connection: Connection) -> None:
     """Begin for the stock driver, which does so before writes only; costs a hop."""
     if connection.get_execution_options().get("isolation_level") == "SERIALIZABLE":
         connection.exec_driver_sql("BEGIN").close()
+
+
+def _hold_to_mode(connection: Connection) -> None:
+    """Let SQLite refuse writes, or take them again, for the stock driver; costs a hop."""
+    is_read_only = bool(connection.get_execution_options().get(_READ_ONLY))
+    dbapi_connection: Any = connection.connection.dbapi_connection
+    dbapi_connection.execute(f"PRAGMA query_only={int(is_read_only)}").close()
+
+
+def _refuse_lifting(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    if connection.get_execution_options().get(_READ_ONLY) and lifts_read_only(statement):
+        raise stays_read_only()

@@ -26,10 +26,11 @@ from hqt_async_db.connection.backends.sqlite.statements import (
     frees_pages,
     lifts_read_only,
     moves_pages,
+    stays_read_only,
     takes_write_lock,
 )
 from hqt_async_db.connection.backends.sqlite.worker import Call
-from hqt_async_db.errors import ReadOnlyViolationError, StatementFailedError, TransientError
+from hqt_async_db.errors import StatementFailedError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -218,8 +219,7 @@ class HqtSQLiteConnection(AsyncAdapt_aiosqlite_connection):
     async def _run(self, call: Call, *, writes: bool | None) -> None:
         self._refuse_lost_transaction()
         if self.read_only and lifts_read_only(call.sql):
-            msg = "a read-only session stays read-only: query_only may not be set in it"
-            raise ReadOnlyViolationError(msg)
+            raise stays_read_only()
         if not self._began:
             writes = takes_write_lock(call.sql) if writes is None else writes
             await self._prepare(call, writes=writes)

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from hqt_async_db.errors import ReadOnlyViolationError
+
 # Statements come again, and each is looked at several times.
 _MOST_KEPT: Final = 1000
 _LEADING_NOISE: Final = re.compile(r"(?:\s|\(|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
@@ -79,3 +81,10 @@ def frees_pages(statement: str) -> bool:
 def lifts_read_only(statement: str) -> bool:
     """Tell whether the statement could let a read-only connection write."""
     return keyword_of(statement) == "PRAGMA" and _QUERY_ONLY.search(statement) is not None
+
+
+def stays_read_only() -> ReadOnlyViolationError:
+    """Return the error of a statement that could lift the read-only mode."""
+    return ReadOnlyViolationError(
+        "a read-only session stays read-only: query_only may not be set in it"
+    )
