@@ -76,7 +76,8 @@ class DatabaseManager:
         sqlite_synchronous: ``FULL`` survives power loss, ``NORMAL`` may lose
             the last commits then; see the README.
         sqlite_wal_limit_mb: Size of the write-ahead log past which it is
-            emptied, for which writers wait a quarter of a second at most.
+            emptied; writers wait while it is moved into the file (some seconds for
+            hundreds of MiB), and before for readers, a quarter of a second at most.
         engine_options: Any further option of ``create_async_engine``.
 
     Raises:
@@ -112,7 +113,7 @@ class DatabaseManager:
             pool_timeout=pool_timeout,
             pool_recycle=pool_recycle,
             pool_pre_ping=pool_pre_ping,
-            connect_args=dict(connect_args or {}),
+            connect_args={} if connect_args is None else connect_args,
             poolclass=poolclass,
             connect_timeout_s=connect_timeout_s,
             statement_timeout_s=statement_timeout_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,9 @@ class Options:
         if not isinstance(self.echo, bool):
             msg = "echo must be True or False; 'debug' would log every row that is read"
             raise ConfigurationError(msg)
+        for name in ("pool_pre_ping", "pgbouncer"):
+            _require_flag(name, getattr(self, name))
+        object.__setattr__(self, "connect_args", _keywords(self.connect_args))
         for name in ("pool_timeout", "connect_timeout_s", "lock_timeout_s", "commit_timeout_s"):
             _require_seconds(name, getattr(self, name))
         if self.statement_timeout_s is not None:
@@ -60,15 +64,11 @@ class Options:
         _require_integer("max_overflow", self.max_overflow, least=-1)
         _require_integer("pool_recycle", self.pool_recycle, least=-1)
         _require_integer("sqlite_wal_limit_mb", self.sqlite_wal_limit_mb, least=1)
-        if self.sqlite_synchronous.upper() not in _SYNCHRONOUS:
+        if str(self.sqlite_synchronous).upper() not in _SYNCHRONOUS:
             msg = f"sqlite_synchronous must be one of {', '.join(_SYNCHRONOUS)}"
             raise ConfigurationError(msg)
-        if self.poolclass is not None and issubclass(self.poolclass, StaticPool):
-            msg = (
-                "StaticPool puts all tasks into one transaction, so that one task's rollback "
-                "discards another's work; leave poolclass out: concurrent access just works"
-            )
-            raise ConfigurationError(msg)
+        if self.poolclass is not None:
+            _require_pool(self.poolclass)
         for name, instead in _REFUSED.items():
             if name in self.engine_options:
                 msg = f"option {name!r} is not supported here: {instead}"
@@ -84,6 +84,34 @@ class Options:
         further: dict[str, Any] = arguments.pop("engine_options")
         kept = {name: of for name, of in self.connect_args.items() if name not in names}
         return arguments | {"connect_args": kept} | further
+
+
+def _require_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _keywords(connect_args: object) -> dict[str, Any]:
+    """Return a copy of what may hold a password, which no message shows."""
+    if not isinstance(connect_args, Mapping):
+        msg = "connect_args must be a dict of the driver's keyword arguments"
+        raise ConfigurationError(msg)
+    return dict(connect_args)
+
+
+def _require_pool(poolclass: object) -> None:
+    if not isinstance(poolclass, type) or not issubclass(poolclass, Pool):
+        msg = (
+            f"poolclass must be a pool class of SQLAlchemy, for example NullPool, not {poolclass!r}"
+        )
+        raise ConfigurationError(msg)
+    if issubclass(poolclass, StaticPool):
+        msg = (
+            "StaticPool puts all tasks into one transaction, so that one task's rollback "
+            "discards another's work; leave poolclass out: concurrent access just works"
+        )
+        raise ConfigurationError(msg)
 
 
 def _require_seconds(name: str, value: object) -> None:

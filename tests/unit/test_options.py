@@ -38,6 +38,14 @@ from hqt_async_db.errors import ConfigurationError, InvalidInputError
         ("echo", "debug"),
         ("logging_name", "mine"),
         ("pgbouncer", True),
+        ("pgbouncer", "false"),
+        ("pool_pre_ping", "no"),
+        ("poolclass", "NullPool"),
+        ("poolclass", int),
+        ("sqlite_synchronous", None),
+        ("sqlite_synchronous", 1),
+        ("connect_args", "x"),
+        ("connect_args", [1]),
     ],
 )
 def test_an_option_that_cannot_work_is_refused_by_name(option: str, value: Any) -> None:

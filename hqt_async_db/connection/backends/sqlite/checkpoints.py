@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hqt_async_db")
 
-# How long writers may be kept waiting for readers to end.
+# How long writers may be kept waiting for readers to end; to move the log comes on top.
 _PATIENCE_S: Final = 0.25
 _MOMENT_S: Final = 0.01
 _FIRST_PAUSE_S: Final = 0.5
