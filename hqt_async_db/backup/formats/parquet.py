@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+from hqt_async_db.backup.formats.rows import BOM
 from hqt_async_db.errors import ConfigurationError
 from hqt_async_db.models.types import Double, Flag, Int32, Int64, Money, RowId, UtcDateTime
 
@@ -112,6 +113,8 @@ def _table(lines: bytes, schema: Any, pool: Any) -> Any:
     import pyarrow as pa  # noqa: PLC0415 - an extra
     from pyarrow import csv  # noqa: PLC0415 - an extra
 
+    if lines.startswith(BOM):  # Arrow takes one off, which here is text
+        lines = BOM + lines
     return csv.read_csv(
         pa.BufferReader(lines),
         read_options=csv.ReadOptions(

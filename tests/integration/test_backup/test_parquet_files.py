@@ -15,7 +15,7 @@ from hqt_async_db.backup.formats.parquet_rows import read_parquet
 from hqt_async_db.backup.formats.rows import Batch, Source
 from hqt_async_db.backup.loading.staging import in_groups
 from hqt_async_db.backup.tables import table_named
-from tests.integration.test_backup.loads import stored
+from tests.integration.test_backup.loads import load_rows, stored, user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -124,3 +124,12 @@ async def test_a_few_large_batches_are_enough_for_a_group() -> None:
             yield Batch(number, 1, list)
 
     assert max([len(group) async for group in in_groups(batches())]) == 10
+
+
+async def test_text_may_begin_with_a_byte_order_mark(db: DatabaseManager, tmp_path: Path) -> None:
+    await load_rows(db, users=[user(1, full_name="\ufeffa"), user(2, full_name="\ufeff")])
+    path = tmp_path / "users.parquet"
+    for columns in (["full_name"], ["full_name", "id"]):
+        await DatabaseBackup(db).export_table_to_parquet("users", path, columns=columns)
+        table = await asyncio.to_thread(parquet.read_table, path)
+        assert table.column("full_name").to_pylist() == ["\ufeffa", "\ufeff"]
