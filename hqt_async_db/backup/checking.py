@@ -9,6 +9,7 @@ from hqt_async_db.backup.formats.unpacking import open_file
 from hqt_async_db.backup.manifest import (
     MOST_BYTES,
     Manifest,
+    is_ours,
     manifest_of_directory,
     manifest_of_file,
 )
@@ -25,7 +26,11 @@ _BLOCK_BYTES: Final = 1_048_576
 
 
 async def require_manifests(
-    tables: Mapping[Path, str], *, is_required: bool, directory: Path | None = None
+    tables: Mapping[Path, str],
+    *,
+    is_required: bool,
+    directory: Path | None = None,
+    form: str | None = None,
 ) -> dict[Path, TableEntry]:
     """Compare files with what their manifests say, where there are any; return that.
 
@@ -35,6 +40,7 @@ async def require_manifests(
         tables: Names of tables by file.
         is_required: Whether a file without a manifest is refused.
         directory: Where all that its manifest tells of must be, if there is one.
+        form: The format of the files that must be there; None is any.
 
     Raises:
         BackupVerificationError: A manifest is damaged or required and missing,
@@ -67,7 +73,7 @@ async def require_manifests(
                 raise BackupVerificationError(msg)
             found[path] = entry
         if directory is not None:
-            await thread.run(_refuse_missing, tables, manifest_of_directory(directory))
+            await thread.run(_refuse_missing, tables, manifest_of_directory(directory), form)
         return found
 
 
@@ -87,9 +93,16 @@ def _refuse_unknown(path: Path) -> TableEntry:
     raise BackupVerificationError(msg)
 
 
-def _refuse_missing(tables: Mapping[Path, str], manifest: Path) -> None:
+def _refuse_missing(tables: Mapping[Path, str], manifest: Path, form: str | None) -> None:
     there = {path.name for path in tables}
-    missing = set(_entries(manifest)) - there if manifest.exists() else set()
+    listed = _entries(manifest) if manifest.exists() else {}
+    # Another format may be exported into the same directory.
+    missing = {
+        name
+        for name, entry in listed.items()
+        if name not in there
+        and (form is None or name.removeprefix(entry.table).split(".")[1:2] == [form])
+    }
     if missing:
         msg = f"files of the manifest are missing: {', '.join(sorted(missing))}"
         raise BackupVerificationError(msg)
@@ -98,5 +111,9 @@ def _refuse_missing(tables: Mapping[Path, str], manifest: Path) -> None:
 def _entries(path: Path) -> dict[str, TableEntry]:
     """Return what a manifest tells, by file."""
     with open_file(path) as file:
-        manifest = Manifest.parse(file.read(MOST_BYTES + 1))
+        content = file.read(MOST_BYTES + 1)
+    if not is_ours(content):
+        msg = f"{path} is no manifest of ours; move it away, or the files to be imported"
+        raise BackupVerificationError(msg)
+    manifest = Manifest.parse(content)
     return {entry.file: entry for entry in manifest.tables if entry.file is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from hqt_async_db.backup.files import NewFile, new_file, path_of, refused
@@ -15,6 +16,7 @@ from hqt_async_db.backup.manifest import (
     MOST_BYTES,
     Manifest,
     TableEntry,
+    is_ours,
     manifest_of_directory,
     manifest_of_file,
 )
@@ -29,7 +31,7 @@ from hqt_async_db.backup.tables import (
 )
 from hqt_async_db.backup.threads import WorkThread
 from hqt_async_db.connection import tasks
-from hqt_async_db.errors import BackupError, InvalidInputError
+from hqt_async_db.errors import BackupError, BackupVerificationError, InvalidInputError
 from hqt_async_db.models.types.column import encodable
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ async def _export(
         Encoder(target.query.columns, target.lines)  # refuses what has no text
     async with WorkThread("export") as thread:
         with refused(manifest.parent):
-            await thread.run(_prepare, manifest.parent, targets)
+            kept = await thread.run(_prepare, manifest.parent, targets)
         async with AsyncExitStack() as unpublished:
             last = await unpublished.enter_async_context(new_file(manifest))
             files = await unpublished.enter_async_context(AsyncExitStack())
@@ -143,7 +145,8 @@ async def _export(
                     for file, _ in written:
                         await file.finish()
                     content = _manifest(db, targets, written, revision)
-                    await last.write(content.to_bytes())
+                    shared = replace(content, tables=(*content.tables, *kept))
+                    await last.write(shared.to_bytes())
                     await last.finish()
                     # Nothing needs space any more; the old files are all there yet.
                     await files.aclose()
@@ -177,8 +180,11 @@ def _manifest(
     )
 
 
-def _prepare(directory: Path, targets: Sequence[Target]) -> None:
+def _prepare(directory: Path, targets: Sequence[Target]) -> list[TableEntry]:
     """Load what the files need, and make their directory, for nobody else to enter.
+
+    Returns:
+        What the manifest of the directory tells of other files that are there.
 
     Raises:
         InvalidInputError: A file has a name that no manifest can tell, is
@@ -195,6 +201,35 @@ def _prepare(directory: Path, targets: Sequence[Target]) -> None:
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+    return _others_listed(directory, targets) if len(targets) > 1 else []
+
+
+def _others_listed(directory: Path, targets: Sequence[Target]) -> list[TableEntry]:
+    """Return what is to be told as before: of the files of another format.
+
+    Raises:
+        InvalidInputError: What has the name of the manifest is none of ours.
+    """
+    shared = manifest_of_directory(directory)
+    if not shared.exists():
+        return []
+    with open_file(shared) as file:
+        content = file.read(MOST_BYTES + 1)
+    if not is_ours(content):
+        msg = f"{shared} is no manifest of ours, and would be replaced; choose another directory"
+        raise InvalidInputError(msg, field="directory")
+    try:
+        listed = Manifest.parse(content).tables
+    except BackupVerificationError:  # of no use any more
+        return []
+    replaced = {target.path.name for target in targets}
+    return [
+        entry
+        for entry in listed
+        if entry.file is not None
+        and entry.file not in replaced
+        and (directory / entry.file).exists()
+    ]
 
 
 def _refuse_unfit(path: Path) -> None:

@@ -144,7 +144,7 @@ async def import_all_tables(
         raise InvalidInputError(msg, field="format")
     async with WorkThread("import") as thread:
         files = await thread.run(_files_of, path_of(directory), form)
-    return await _import(db, files, options, path_of(directory))
+    return await _import(db, files, options, path_of(directory), form)
 
 
 async def _import(
@@ -152,11 +152,12 @@ async def _import(
     files: Sequence[FileOfTable],
     options: ImportOptions,
     directory: Path | None = None,
+    form: FileFormat | None = None,
 ) -> dict[str, int]:
     mode = options.mode
     entries = {file.path: file.table.name for file in files}
     told = await require_manifests(
-        entries, is_required=options.require_manifest, directory=directory
+        entries, is_required=options.require_manifest, directory=directory, form=form
     )
     sources = [
         file.source(db, formula_guard=_is_guarded(file.path.name, told.get(file.path), options))

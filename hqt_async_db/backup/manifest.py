@@ -21,6 +21,7 @@ FORMAT_VERSION: Final = 1
 # What an import or a restore reads into memory at most; one of ours has a few KB.
 MOST_BYTES: Final = 1_048_576
 _CHECKSUM: Final = "checksum"
+_VERSION: Final = "format_version"
 # What came later than the rest of an entry; written only where it is known.
 _LATER: Final = {"formula_guard": bool, "columns": str}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -104,7 +105,8 @@ class Manifest:
                 newer version of this library wrote it.
         """
         values = _parsed(content)
-        if isinstance(values, dict) and values.get("format_version", 0) != FORMAT_VERSION:
+        is_of_version = isinstance(values, dict) and _VERSION in values
+        if is_of_version and values[_VERSION] != FORMAT_VERSION:
             msg = "the manifest has a format that this version does not know; use a newer one"
             raise BackupVerificationError(msg)
         manifest = _made_of(values)
@@ -112,6 +114,11 @@ class Manifest:
             msg = "the manifest is damaged, or none of ours"
             raise BackupVerificationError(msg)
         return manifest
+
+
+def is_ours(content: bytes) -> bool:
+    """Tell whether a text may be a manifest of ours, of whatever version or damaged."""
+    return not content or f'"{_VERSION}"'.encode() in content
 
 
 def manifest_of_file(path: Path) -> Path:

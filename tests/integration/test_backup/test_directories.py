@@ -1,0 +1,56 @@
+"""Exports of all tables into directories that hold something already."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hqt_async_db import BackupVerificationError, DatabaseManager
+from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.errors import InvalidInputError
+from tests.integration.test_backup.loads import load_rows, user
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.backends("sqlite-file")
+
+
+async def test_two_formats_share_a_manifest(db: DatabaseManager, tmp_path: Path) -> None:
+    await load_rows(db, users=[user(1)])
+    backup = DatabaseBackup(db)
+    await backup.export_all_tables(tmp_path, "json")
+    await backup.export_all_tables(tmp_path, "csv")
+    for form in ("json", "csv", "json"):
+        await backup.import_all_tables(tmp_path, form, replace=True, require_manifest=True)
+    await asyncio.to_thread((tmp_path / "strategies.csv").unlink)
+    assert (await backup.import_all_tables(tmp_path, "json", upsert=True))["users"] == 1
+    with pytest.raises(BackupVerificationError, match=r"are missing: strategies\.csv"):
+        await backup.import_all_tables(tmp_path, "csv", upsert=True)
+    await asyncio.to_thread((tmp_path / "users.json").write_bytes, b"[]")
+    with pytest.raises(BackupVerificationError, match=r"users\.json: it is not what"):
+        await backup.import_table_from_json("users", tmp_path / "users.json", replace=True)
+
+
+async def test_what_is_gone_is_no_longer_listed(db: DatabaseManager, tmp_path: Path) -> None:
+    backup = DatabaseBackup(db)
+    await backup.export_all_tables(tmp_path, "json")
+    for path in await asyncio.to_thread(list, tmp_path.glob("*s.json")):
+        await asyncio.to_thread(path.unlink)
+    await backup.export_all_tables(tmp_path, "jsonl")
+    assert sum((await backup.import_all_tables(tmp_path)).values()) == 0
+
+
+async def test_the_manifest_of_something_else_stays(db: DatabaseManager, tmp_path: Path) -> None:
+    foreign, backup = tmp_path / "manifest.json", DatabaseBackup(db)
+    await load_rows(db, users=[user(1)])
+    await asyncio.to_thread(foreign.write_text, '{"name": "app", "version": 2}')
+    with pytest.raises(InvalidInputError, match="is no manifest of ours, and would be replaced"):
+        await backup.export_all_tables(tmp_path, "csv")
+    assert await asyncio.to_thread(foreign.read_text) == '{"name": "app", "version": 2}'
+    await backup.export_table_to_csv("users", tmp_path / "users.csv")
+    await asyncio.to_thread((tmp_path / "users.csv.manifest.json").unlink)
+    with pytest.raises(BackupVerificationError, match=r"manifest\.json is no manifest of ours"):
+        await backup.import_table_from_csv("users", tmp_path / "users.csv", upsert=True)
