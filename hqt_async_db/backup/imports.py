@@ -102,7 +102,9 @@ class FileOfTable:
     form: FileFormat
     follows_links: bool
 
-    def source(self, db: DatabaseManager, *, formula_guard: bool) -> TableSource:
+    def source(
+        self, db: DatabaseManager, *, formula_guard: bool, may_be_empty: bool = True
+    ) -> TableSource:
         """Return it as something to be loaded."""
 
         def open_rows() -> AbstractAsyncContextManager[RowReader]:
@@ -115,14 +117,19 @@ class FileOfTable:
             )
             if self.form == "parquet":
                 return read_parquet(self.path, source, follows_links=self.follows_links)
-            return self._read_text(source)
+            return self._read_text(source, may_be_empty=may_be_empty)
 
         return TableSource(self.table, open_rows, self.path.name)
 
     @asynccontextmanager
-    async def _read_text(self, source: Source) -> AsyncIterator[RowReader]:
+    async def _read_text(self, source: Source, *, may_be_empty: bool) -> AsyncIterator[RowReader]:
         blocks = file_blocks(self.path, follows_links=self.follows_links)
         async with read_blocks(blocks, source, _PARSERS[self.form](source)) as rows:
+            if not rows.columns and self.form == "jsonl" and not may_be_empty:
+                source.refuse(
+                    "holds no row and has no manifest that says so; a replacement by it would "
+                    "delete everything"
+                )
             yield rows
 
 
@@ -160,7 +167,11 @@ async def _import(
         entries, is_required=options.require_manifest, directory=directory, form=form
     )
     sources = [
-        file.source(db, formula_guard=_is_guarded(file.path.name, told.get(file.path), options))
+        file.source(
+            db,
+            formula_guard=_is_guarded(file.path.name, told.get(file.path), options),
+            may_be_empty=mode != "replace" or file.path in told,
+        )
         for file in files
     ]
     return await load(db, sources, mode=mode, progress=options.progress)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hqt_async_db import BackupVerificationError, DatabaseManager
+from hqt_async_db import BackupVerificationError, DatabaseManager, ImportDataError
 from hqt_async_db.backup import DatabaseBackup
 from hqt_async_db.errors import InvalidInputError
-from tests.integration.test_backup.loads import load_rows, user
+from tests.integration.test_backup.loads import load_rows, stored, user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +54,21 @@ async def test_the_manifest_of_something_else_stays(db: DatabaseManager, tmp_pat
     await asyncio.to_thread((tmp_path / "users.csv.manifest.json").unlink)
     with pytest.raises(BackupVerificationError, match=r"manifest\.json is no manifest of ours"):
         await backup.import_table_from_csv("users", tmp_path / "users.csv", upsert=True)
+
+
+@pytest.mark.parametrize("name", ["users.jsonl", "users.jsonl.gz"])
+async def test_a_file_without_rows_deletes_none(
+    db: DatabaseManager, tmp_path: Path, name: str
+) -> None:
+    path, backup = tmp_path / name, DatabaseBackup(db)
+    assert await backup.export_table_to_jsonl("users", path) == 0
+    await load_rows(db, users=[user(1)])
+    manifest = tmp_path / f"{name}.manifest.json"
+    await asyncio.to_thread(manifest.rename, tmp_path / "aside")
+    with pytest.raises(ImportDataError, match="holds no row and has no manifest"):
+        await backup.import_table_from_jsonl("users", path, replace=True)
+    assert await stored(db, "users", "id") == [1]
+    assert await backup.import_table_from_jsonl("users", path) == 0
+    await asyncio.to_thread((tmp_path / "aside").rename, manifest)
+    assert await backup.import_table_from_jsonl("users", path, replace=True) == 0
+    assert await stored(db, "users", "id") == []
