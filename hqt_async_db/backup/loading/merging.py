@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, and_, delete, func, insert, null, or_, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import exists as sql_exists
 
 from hqt_async_db.backup.loading.faults import duplicate_in, fault_of
@@ -24,9 +40,11 @@ from hqt_async_db.backup.loading.strangers import strangers
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import ImportDataError, IntegrityViolationError
 from hqt_async_db.models import Base
+from hqt_async_db.models.types import Int32, Int64
+from hqt_async_db.repositories.queries import holds_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Executable, ForeignKeyConstraint, Table
 
@@ -162,16 +180,34 @@ def _insert(
 
 def _update(stage: Stage, links: Values) -> Executable | None:
     values: dict[Any, Any] = {
-        column.key: links.get(column.name, stage.table.columns[column.name])
+        column: links.get(column.name, stage.table.columns[column.name])
         for column in stage.given
         if not column.primary_key
     }
     if not values:
         return None
     version = _version_of(stage.target)
-    if version is not None and version.key not in values:
-        values[version.key] = version + 1
-    return update(stage.target).where(_same_key(stage.target, stage)).values(values)
+    if version is not None and (version not in values or _counts(version)):
+        given = values.pop(version, None)
+        # First: MySQL sets one after the other, and they are compared with what was there.
+        values = {version: _next(version, given, values), **values}
+    statement = update(stage.target).where(_same_key(stage.target, stage))
+    return statement.ordered_values(*values.items())
+
+
+def _next(version: Column[Any], given: Any, values: Mapping[Any, Any]) -> Any:
+    """Return the version of a row, so that whoever has read it is told of a change."""
+    if given is None:
+        return version + 1
+    is_other = or_(false(), *(_differs(column, value) for column, value in values.items()))
+    least = case((is_other, version + 1), else_=version)
+    return case((given > least, given), else_=least)
+
+
+def _differs(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    if holds_json(column):  # which PostgreSQL does not compare
+        return cast(column, Text).is_distinct_from(cast(value, Text))
+    return column.is_distinct_from(value)
 
 
 def _update_links(stage: Stage) -> Executable:
@@ -188,6 +224,10 @@ def _version_of(table: Table) -> Column[Any] | None:
     """Return the column that counts the changes of a row, if there is one."""
     counters = [m.version_id_col for m in Base.registry.mappers if m.local_table is table]
     return next((column for column in counters if isinstance(column, Column)), None)
+
+
+def _counts(version: Column[Any]) -> bool:
+    return isinstance(version.type, Integer | Int32 | Int64)
 
 
 def _same_key(table: Any, stage: Stage) -> ColumnElement[bool]:

@@ -233,3 +233,17 @@ async def test_nobody_writes_into_a_restore(db: DatabaseManager) -> None:
     await load(db, sources, mode="restore", when_locked=try_to_write)
     await tried[0]
     assert sorted(await stored(db, "users", "username")) == ["meanwhile", "u7"]
+
+
+@pytest.mark.parametrize(
+    ("given", "theme", "version"),
+    [(3, "dark", 4), (2, "dark", 4), (9, "dark", 9), (3, "light", 3), (2, "light", 3)],
+)
+async def test_an_upsert_is_a_change_to_whoever_has_read_the_row(
+    db: DatabaseManager, given: int, theme: str, version: int
+) -> None:
+    row = {"id": 1, "user_id": 1, "theme": "light", "settings": {"a": 1}}
+    await load_rows(db, users=[user(1)], user_settings=[{**row, "version": 3}])
+    changed = {**row, "theme": theme, "version": given}
+    await load_rows(db, "upsert", user_settings=[changed])
+    assert await stored(db, "user_settings", "theme", "version") == [(theme, version)]
