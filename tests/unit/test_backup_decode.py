@@ -374,3 +374,12 @@ def test_a_row_without_end_does_not_fill_the_memory(form: str) -> None:
     with pytest.raises(ImportDataError, match="is longer than"):
         feed_on()
     assert fed > MAX_ROW_BYTES // 2
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+@pytest.mark.parametrize("bad", [b"\xff", b"\0"])
+def test_line_feeds_between_quotes_end_no_row(size: int, bad: bytes) -> None:
+    text = b'id,name\n1,"a\n""b""\nc"\n2,"d\n\n"\n3,"e\n' + bad + b'"\n'
+    with pytest.raises(ImportDataError) as caught:
+        read("csv", text, size=size)
+    assert caught.value.row == 3

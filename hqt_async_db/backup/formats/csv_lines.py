@@ -126,14 +126,25 @@ class CsvLines:
         if valid < len(content):
             self._refuse_encoding(content[:valid])
         if "\0" in text:
-            self._refuse("contains a NUL character", text.partition("\0")[0].count("\n"))
+            index, _ = self._records_in(text.partition("\0")[0])
+            self._refuse("contains a NUL character", index)
         return text
 
     def _refuse_encoding(self, before: bytes) -> NoReturn:
         line = before.rpartition(b"\n")[2]
         field = line.count(b",")
-        name = self._names[field] if field < len(self._names) and b'"' not in line else None
-        self._refuse("is not valid UTF-8", before.count(b"\n"), name)
+        index, is_quoted = self._records_in(before.decode())
+        is_plain = field < len(self._names) and b'"' not in line and not is_quoted
+        self._refuse("is not valid UTF-8", index, self._names[field] if is_plain else None)
+
+    def _records_in(self, text: str) -> tuple[int, bool]:
+        """Return how many records end in a text, and whether it ends between quotes."""
+        ended, is_quoted = 0, bool(self._open)
+        *lines, last = text.split("\n")
+        for line in lines:
+            is_quoted ^= bool(line.count('"') % 2)
+            ended += not is_quoted
+        return ended, is_quoted ^ bool(last.count('"') % 2)
 
     def _rows(self, lines: Sequence[str]) -> list[list[str]]:
         rows: list[list[str]] = []
