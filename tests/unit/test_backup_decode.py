@@ -376,6 +376,12 @@ def test_a_row_without_end_does_not_fill_the_memory(form: str) -> None:
     assert fed > MAX_ROW_BYTES // 2
 
 
+@pytest.mark.parametrize("blank", [b"", b"\r", b"  ", b"\t \r"])
+def test_blank_lines_between_objects_are_nothing(blank: bytes) -> None:
+    text = b"\n".join([blank, b'{"id":1}\r', blank, blank, b'{"id":2}', blank])
+    assert read("jsonl", text) == [{"id": 1}, {"id": 2}]
+
+
 @pytest.mark.parametrize("size", [3, 1 << 20])
 @pytest.mark.parametrize("bad", [b"\xff", b"\0"])
 def test_line_feeds_between_quotes_end_no_row(size: int, bad: bytes) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hqt_async_db.backup.formats.rows import Batch, Source
 
+_SPACE: Final = b" \t\r"
 _KEY: Final = re.compile(rb'"\s*:')
 _SPACES_BEFORE: Final = (b" :", b"\t:", b"\n:", b"\r:")
 _DIGITS: Final = bytes(48 if 48 <= code <= 57 else code for code in range(256))  # noqa: PLR2004 - 0 for 0 to 9
@@ -221,8 +222,8 @@ class JsonLines:
         return self._batches(lines)
 
     def _batches(self, lines: list[bytes]) -> list[Batch]:
-        if b"" in lines:
-            lines = [line for line in lines if line]
+        if b"" in lines or any(map(bytes.isspace, lines)):
+            lines = [line for line in lines if line.strip(_SPACE)]
         return [
             self._objects.batch(lines[start : start + PIECE_ROWS])
             for start in range(0, len(lines), PIECE_ROWS)
