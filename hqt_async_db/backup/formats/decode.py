@@ -198,7 +198,7 @@ _WAYS: Final[tuple[tuple[Any, tuple[_Way, _Way]], ...]] = (
     (
         (RowId, Int32, Int64),
         (
-            _Way(from_json.integers, from_json.as_it_is),
+            _Way(from_json.integers, from_json.integer),
             _Way(from_csv.integers, from_csv.integer),
         ),
     ),

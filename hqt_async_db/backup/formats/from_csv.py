@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 QUOTED_EMPTY: Final = "\0"
 
 _OF_INTEGERS: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+# Of an integer that every double of its size holds.
+_EXACT_DIGITS: Final = 15
 _OF_NUMBERS: Final = b"0123456789.+-eE,"
 _OF_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf", "+infinity"}
@@ -56,7 +58,10 @@ def _numbers(values: list[str]) -> tuple[list[Any], set[type]]:
 
 
 def integer(value: str, kind: ColumnType[Any]) -> Any:
-    """Return one integer, or refuse it."""
+    """Return one integer, or refuse it; pandas writes a double where others are missing."""
+    whole, point, zeros = value.partition(".")
+    if point and zeros and not zeros.strip("0") and len(whole) <= _EXACT_DIGITS:
+        value = whole
     if not _OF_INTEGERS.fullmatch(value):
         kind.refuse("must be an integer")
     return kind.checked(int(value))

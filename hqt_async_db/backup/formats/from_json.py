@@ -26,6 +26,13 @@ def as_it_is(value: object, kind: ColumnType[Any]) -> Any:
     return kind.checked(value)
 
 
+def integer(value: object, kind: ColumnType[Any]) -> Any:
+    """Return one integer, or refuse it; pandas writes a double where others are missing."""
+    if type(value) is float and value.is_integer() and abs(value) < _EXACT:
+        return kind.checked(int(value))
+    return kind.checked(value)
+
+
 def integers(values: list[Any], kind: Any) -> list[Any] | None:
     """Return the integers, if all are and the column holds the least and the largest."""
     if set(map(type, values)) != {int}:

@@ -133,3 +133,14 @@ async def test_text_may_begin_with_a_byte_order_mark(db: DatabaseManager, tmp_pa
         await DatabaseBackup(db).export_table_to_parquet("users", path, columns=columns)
         table = await asyncio.to_thread(parquet.read_table, path)
         assert table.column("full_name").to_pylist() == ["\ufeffa", "\ufeff"]
+
+
+async def test_integers_may_be_whole_doubles(db: DatabaseManager, tmp_path: Path) -> None:
+    """As pandas has them where others of the column are missing."""
+    path = await write(tmp_path / "users.parquet", users(id=[1.0, 2.0, 3.0]))
+    backup = DatabaseBackup(db)
+    assert await backup.import_table_from_parquet("users", path) == 3
+    path = await write(tmp_path / "users.parquet", users(id=[4.0, 5.5, 6.0]))
+    with pytest.raises(ImportDataError) as caught:
+        await backup.import_table_from_parquet("users", path)
+    assert (caught.value.row, caught.value.column) == (2, "id")
