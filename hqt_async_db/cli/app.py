@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hqt_async_db.cli import backups, copying, exporting, figures, importing, schema
-from hqt_async_db.cli.outcomes import Commands
+from hqt_async_db.cli.outcomes import Command, Commands
 
 app = typer.Typer(
     name="hqt-db",
@@ -64,4 +64,6 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 for _command in _COMMANDS:
     # "-1" is a revision, one back, and no option.
     _settings = {"ignore_unknown_options": True} if _command is schema.downgrade else None
-    app.command(name=_command.__name__.rstrip("_"), context_settings=_settings)(_command)
+    app.command(name=_command.__name__.rstrip("_"), cls=Command, context_settings=_settings)(
+        _command
+    )

@@ -9,6 +9,7 @@ import typer
 
 from hqt_async_db.backup.copying import copy_database
 from hqt_async_db.cli.options import AsJson, Url
+from hqt_async_db.cli.outcomes import TARGET_METAVAR
 from hqt_async_db.cli.printing import print_json, print_table, say
 from hqt_async_db.cli.progress import bars
 from hqt_async_db.cli.running import run_with
@@ -21,7 +22,7 @@ def copy(
         str,
         typer.Argument(
             envvar=TARGET_VARIABLE,
-            metavar="TARGET_URL",
+            metavar=TARGET_METAVAR,
             help="An empty database of any kind. A URL with a password belongs into the "
             "environment.",
         ),

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import sys
 from contextlib import contextmanager
 from enum import IntEnum
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from hqt_async_db.errors import (
     BackupVerificationError,
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+TARGET_METAVAR: Final = "TARGET_URL"
+_HINT: Final = "name a database with --url, or in the environment"
+# A path has one slash of a URL's two.
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+]*:/", re.IGNORECASE)
+_CREDENTIALS: Final = re.compile(r"([a-z0-9+]:/+)\S*@", re.IGNORECASE)
+_PASSWORD: Final = re.compile(r"([?&]password=)[^&\s)]*", re.IGNORECASE)
 # Letters of a path.
 _SHOWN: Final = 200
 
@@ -66,6 +73,27 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+class Command(TyperCommand):
+    """A command whose arguments are no URLs, except where one is asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a URL in the place of a path or of a revision."""
+        rest: list[str] = super().parse_args(ctx, args)
+        for parameter in self.params:
+            if parameter.param_type_name != "argument" or parameter.metavar == TARGET_METAVAR:
+                continue
+            given = ctx.params.get(parameter.name or "")
+            for value in given if isinstance(given, (list, tuple)) else (given,):
+                if _SCHEME.match(str(value)):
+                    ctx.fail(f"{value} looks like a database; {_HINT}")
+        return rest
+
+
+def without_password(message: str) -> str:
+    """Return a text in which no URL shows a password."""
+    return _PASSWORD.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", message))
+
+
 @contextmanager
 def explained(*, as_json: bool) -> Iterator[None]:
     """End the command with a message and an exit code where the library refuses.
@@ -89,6 +117,9 @@ def explained(*, as_json: bool) -> Iterator[None]:
         _say("UsageError", "a path or a name has bytes that are no UTF-8", as_json=as_json)
         raise typer.Exit(ExitCode.WRONG_USE) from None
     except _WRONG_USE as error:
+        error.message = without_password(error.message)
+        if "unexpected extra argument" in error.message and "://" in error.message:
+            error.message += f"; {_HINT}"
         if not as_json:
             raise
         _print_document("UsageError", error.format_message(), retryable=False)
@@ -118,6 +149,7 @@ def _complain(error: HqtDbError, *, as_json: bool) -> None:
 
 
 def _say(error: str, message: str, *, as_json: bool, retryable: bool = False) -> None:
+    message = without_password(message)
     if as_json:
         _print_document(error, message, retryable=retryable)
         return

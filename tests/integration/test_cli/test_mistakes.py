@@ -72,3 +72,40 @@ def test_an_output_that_is_full(hqt_db: Run, database_url: str) -> None:
     hqt_db("init")
     code, told = run("stats", "--url", database_url, stdout="/dev/full")
     assert (code, told) == (1, "hqt-db: No space left on device\n")
+
+
+URL = "postgresql://u:s3cret@h/d"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("init", URL),
+        ("downgrade", URL, "--yes"),
+        ("upgrade", URL),
+        ("backup", URL),
+        ("verify", "a.db", URL),
+        ("restore", URL, "--yes"),
+        ("prune", URL),
+        ("export", URL),
+        ("import", URL),
+        ("copy", "sqlite:///copy.db", URL),
+        ("copy", "postgresql://u:s3cret@h:port/d"),
+        ("stats", "postgresql://h/d?user=u&password=s3cret"),
+        ("init", "--url", "nosuch://u:s3cret@h/d"),
+    ],
+)
+def test_no_password_is_printed(
+    hqt_db: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = hqt_db(*command, *(["--json"] if as_json else []), code=2)
+    assert "s3cret" not in told
+    if command[-1] == URL or URL in command:
+        assert "--url" in told
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".db"] == []
