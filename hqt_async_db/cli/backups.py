@@ -150,9 +150,11 @@ def prune(
     directory: Annotated[Path, typer.Argument(help="Where the backups are.")],
     *,
     keep: Annotated[int, typer.Option(help="How many of the newest to keep.")] = 7,
+    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old backups; the newest verified one always stays."""
+    """Delete old backups; the newest verified one always stays. It needs no database."""
+    del url  # taken as by every command
     deleted = run(lambda: prune_backups(directory, keep))
     if as_json:
         print_json({"deleted": [str(path) for path in deleted]})

@@ -109,3 +109,7 @@ def test_no_password_is_printed(
     if command[-1] == URL or URL in command:
         assert "--url" in told
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".db"] == []
+
+
+def test_every_command_takes_a_url(hqt_db: Run, tmp_path: Path) -> None:
+    assert "0 deleted" in hqt_db("prune", tmp_path, "--url", "sqlite:///any.db")
