@@ -9,6 +9,7 @@ import pytest
 
 from hqt_async_db import BackupVerificationError, DatabaseManager, ImportDataError
 from hqt_async_db.backup import DatabaseBackup
+from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import InvalidInputError
 from tests.integration.test_backup.loads import load_rows, stored, user
 
@@ -37,8 +38,8 @@ async def test_two_formats_share_a_manifest(db: DatabaseManager, tmp_path: Path)
 async def test_what_is_gone_is_no_longer_listed(db: DatabaseManager, tmp_path: Path) -> None:
     backup = DatabaseBackup(db)
     await backup.export_all_tables(tmp_path, "json")
-    for path in await asyncio.to_thread(list, tmp_path.glob("*s.json")):
-        await asyncio.to_thread(path.unlink)
+    for table in all_tables():
+        await asyncio.to_thread((tmp_path / f"{table.name}.json").unlink)
     await backup.export_all_tables(tmp_path, "jsonl")
     assert sum((await backup.import_all_tables(tmp_path)).values()) == 0
 
