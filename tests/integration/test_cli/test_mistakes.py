@@ -101,6 +101,7 @@ def test_no_password_is_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     command: tuple[str, ...],
+    *,
     as_json: bool,
 ) -> None:
     monkeypatch.chdir(tmp_path)
