@@ -244,10 +244,10 @@ def _ordering(model: type[Any], part: Any) -> Directed:
 
 def _refuse_json(expression: ColumnElement[Any]) -> None:
     if holds_json(expression):
-        msg = (
-            "order_by has JSON, which has no order; take an entry of it, as_string() or as_float()"
+        _refuse(
+            f"cannot order by {expression}: JSON has no order; take an entry, such as as_string()",
+            "order_by",
         )
-        _refuse(msg, "order_by")
 
 
 def with_tie_break(model: type[Any], orderings: Iterable[Directed]) -> list[Directed]:
