@@ -87,9 +87,9 @@ async def verify_backup(
             await found.upgrade()
             into: str | None = found.db.dialect_name
             manifest = found.manifest
-    except (UnfitForModelError, UnfitForSQLiteError):
+    except (UnfitForModelError, UnfitForSQLiteError) as error:
         into, manifest = None, await _read_only(path)
-        if manifest.backend == "sqlite":
+        if isinstance(error, UnfitForSQLiteError) and manifest.backend == "sqlite":
             raise
         tables = manifest.tables
     result = VerifiedBackup(
