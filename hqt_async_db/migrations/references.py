@@ -1,4 +1,4 @@
-"""Foreign keys of tables that are not ours, which stand in the way of dropping a table."""
+"""Foreign keys as the database knows them, of tables that are not ours too."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-# Each returns the tables that refer to another one, and that one. Those of another schema
-# have its name before theirs.
+# One row for each column of a foreign key: whether its table is one of those that names without
+# a schema mean, schema, table, constraint and column; what it refers to; and whether the database
+# minds it at the end of a transaction only.
 _POSTGRESQL: Final = text(
-    "SELECT DISTINCT CASE WHEN own.nspname = current_schema() THEN child.relname::text"
-    " ELSE own.nspname || '.' || child.relname END, parent.relname::text"
-    " FROM pg_constraint AS c"
-    " JOIN pg_class AS child ON child.oid = c.conrelid"
-    " JOIN pg_namespace AS own ON own.oid = child.relnamespace"
-    " JOIN pg_class AS parent ON parent.oid = c.confrelid"
-    " JOIN pg_namespace AS theirs ON theirs.oid = parent.relnamespace"
-    " WHERE c.contype = 'f' AND theirs.nspname = current_schema()"
+    "SELECT pg_table_is_visible(held.oid), space.nspname, held.relname, link.oid, own.attname, "
+    "target.relname, other.attname, link.condeferred AND link.confdeltype = 'a' "
+    "FROM pg_constraint AS link "
+    "JOIN pg_class AS held ON held.oid = link.conrelid "
+    "JOIN pg_namespace AS space ON space.oid = held.relnamespace "
+    "JOIN pg_class AS target ON target.oid = link.confrelid "
+    "CROSS JOIN LATERAL unnest(link.conkey, link.confkey) WITH ORDINALITY AS pair (own, other, at) "
+    "JOIN pg_attribute AS own ON own.attrelid = link.conrelid AND own.attnum = pair.own "
+    "JOIN pg_attribute AS other ON other.attrelid = link.confrelid AND other.attnum = pair.other "
+    "WHERE link.contype = 'f' AND link.conparentid = 0 AND pg_table_is_visible(target.oid) "
+    "ORDER BY link.oid, pair.at"
 )
 _MYSQL: Final = text(
-    "SELECT DISTINCT CASE WHEN constraint_schema = DATABASE() THEN table_name"
-    " ELSE CONCAT(constraint_schema, '.', table_name) END, referenced_table_name"
-    " FROM information_schema.referential_constraints"
-    " WHERE unique_constraint_schema = DATABASE()"
+    "SELECT table_schema = DATABASE(), table_schema, table_name, constraint_name, column_name, "
+    "referenced_table_name, referenced_column_name, 0 FROM information_schema.key_column_usage "
+    "WHERE referenced_table_schema = DATABASE() "
+    "ORDER BY table_schema, table_name, constraint_name, ordinal_position"
 )
 _SQLITE: Final = text(
-    'SELECT DISTINCT m.name, lower(f."table")'
-    " FROM sqlite_master AS m JOIN pragma_foreign_key_list(m.name) AS f WHERE m.type = 'table'"
+    'SELECT 1, NULL, held.name, link.id, link."from", link."table", link."to", 0 '
+    "FROM sqlite_master AS held JOIN pragma_foreign_key_list(held.name) AS link "
+    "WHERE held.type = 'table' ORDER BY held.name, link.id, link.seq"
 )
-_QUERIES: Final = {
+FOREIGN_KEYS: Final = {
     "postgresql": _POSTGRESQL,
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
@@ -48,8 +53,15 @@ def references_from_outside(connection: Connection, tables: Iterable[str]) -> li
     names = set(tables)
     if connection.dialect.name == "sqlite":  # where capitals make no difference
         names |= {name.lower() for name in names}
-    rows = connection.execute(_QUERIES[connection.dialect.name])
-    return sorted((row[0], row[1]) for row in rows if row[1] in names and row[0] not in names)
+    found = set()
+    for is_here, schema, name, *_, target, _, _ in connection.execute(
+        FOREIGN_KEYS[connection.dialect.name]
+    ):
+        child = name if is_here else f"{schema}.{name}"
+        parent = target.lower() if connection.dialect.name == "sqlite" else target
+        if parent in names and child not in names:
+            found.add((child, parent))
+    return sorted(found)
 
 
 def refuse_references(connection: Connection, dropped: Iterable[str]) -> None:

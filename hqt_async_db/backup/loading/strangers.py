@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, and_, func, select, text
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, and_, func, select
 
 from hqt_async_db.backup.loading.references import name_of
 from hqt_async_db.backup.tables import all_tables
 from hqt_async_db.errors import BackupError, SchemaMismatchError
+from hqt_async_db.migrations.references import FOREIGN_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hqt_async_db.connection.sessions.session import Session
-
-# One row for each column of a foreign key: whether its table is one of those that names without
-# a schema mean, schema, table, constraint and column; what it refers to; and whether the database
-# minds it at the end of a transaction only.
-_POSTGRESQL: Final = text(
-    "SELECT pg_table_is_visible(held.oid), space.nspname, held.relname, link.oid, own.attname, "
-    "target.relname, other.attname, link.condeferred AND link.confdeltype = 'a' "
-    "FROM pg_constraint AS link "
-    "JOIN pg_class AS held ON held.oid = link.conrelid "
-    "JOIN pg_namespace AS space ON space.oid = held.relnamespace "
-    "JOIN pg_class AS target ON target.oid = link.confrelid "
-    "CROSS JOIN LATERAL unnest(link.conkey, link.confkey) WITH ORDINALITY AS pair (own, other, at) "
-    "JOIN pg_attribute AS own ON own.attrelid = link.conrelid AND own.attnum = pair.own "
-    "JOIN pg_attribute AS other ON other.attrelid = link.confrelid AND other.attnum = pair.other "
-    "WHERE link.contype = 'f' AND link.conparentid = 0 AND pg_table_is_visible(target.oid) "
-    "ORDER BY link.oid, pair.at"
-)
-_MYSQL: Final = text(
-    "SELECT table_schema = DATABASE(), table_schema, table_name, constraint_name, column_name, "
-    "referenced_table_name, referenced_column_name, 0 FROM information_schema.key_column_usage "
-    "WHERE referenced_table_schema = DATABASE() "
-    "ORDER BY table_schema, table_name, constraint_name, ordinal_position"
-)
-_SQLITE: Final = text(
-    'SELECT 1, NULL, held.name, link.id, link."from", link."table", link."to", 0 '
-    "FROM sqlite_master AS held JOIN pragma_foreign_key_list(held.name) AS link "
-    "WHERE held.type = 'table' ORDER BY held.name, link.id, link.seq"
-)
-_STATEMENTS: Final = {
-    "postgresql": _POSTGRESQL,
-    "mysql": _MYSQL,
-    "mariadb": _MYSQL,
-    "sqlite": _SQLITE,
-}
 
 
 async def strangers(session: Session) -> list[ForeignKeyConstraint]:
@@ -57,7 +24,7 @@ async def strangers(session: Session) -> list[ForeignKeyConstraint]:
     Raises:
         SchemaMismatchError: One leads to a column that no model has.
     """
-    rows = await session.execute(_STATEMENTS[session.get_bind().dialect.name])
+    rows = await session.execute(FOREIGN_KEYS[session.get_bind().dialect.name])
     ours = {table.name.lower(): table for table in all_tables()}
     found = []
     for (is_here, _, name, _, target), links in groupby(rows.all(), _constraint):
