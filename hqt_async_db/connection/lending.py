@@ -126,7 +126,7 @@ class Lent:
         """Have the connection closed at the end, whatever happens."""
         self.is_spent = True
 
-    def commit(self) -> None:
+    def hold(self) -> None:
         """Let nothing interrupt it from now on: its commit is sent."""
         self._occupancy.hold()
 

@@ -110,7 +110,7 @@ class ServerDirect:
                 lent.spend()
                 self._interrupt(lent.driver)
 
-            lent.commit()
+            lent.hold()
             await commit(
                 send,
                 tables=write.tables,

@@ -94,7 +94,7 @@ class PostgreSQLDirect(ServerDirect):
                     raise NoWayError from error
                 self._record(Receipt("rolled_back", tables))
                 raise
-            lent.commit()
+            lent.hold()
             await commit(
                 ending.send,
                 tables=tables,

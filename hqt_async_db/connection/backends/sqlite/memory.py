@@ -88,7 +88,7 @@ class MemoryDirect:
                 if batch.can_be_stopped:
                     thread.interrupt()
 
-            lent.commit()
+            lent.hold()
             await commit(
                 send,
                 tables=write.tables,
