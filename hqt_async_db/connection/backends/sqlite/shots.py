@@ -6,8 +6,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from hqt_async_db.connection.backends.sqlite.keeping import explain
-from hqt_async_db.connection.backends.sqlite.worker import Interruptible, commit
+from hqt_async_db.connection.backends.sqlite.worker import Interruptible, commit, executed
 from hqt_async_db.connection.usage import Usage
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ class Shot(Interruptible):
 
     def execute(self, connection: sqlite3.Connection) -> None:
         """Run the statement and fetch its rows."""
-        run = connection.executemany if self.many else connection.execute
-        try:
-            cursor = run(self.sql, self.parameters)
-        except sqlite3.DataError as error:
-            explain(error)
-            raise
+        cursor = executed(connection, self.sql, self.parameters, many=self.many)
         if cursor.description is not None:
             self.rows = cursor.fetchall()
         self.rowcount = cursor.rowcount

@@ -110,6 +110,18 @@ class Job(Interruptible):
             self.log_bytes = self._measure()
 
 
+def executed(
+    connection: sqlite3.Connection, sql: str, parameters: Any, *, many: bool
+) -> sqlite3.Cursor:
+    """Execute a statement, for each of the parameters if there are ``many``."""
+    execute = connection.executemany if many else connection.execute
+    try:
+        return execute(sql, parameters)
+    except sqlite3.DataError as error:
+        explain(error)
+        raise
+
+
 def interrupted() -> sqlite3.OperationalError:
     """Return what SQLite raises for an interrupt."""
     error = sqlite3.OperationalError("interrupted")
@@ -214,12 +226,7 @@ class Call:
         if self.is_script:
             connection.executescript(self.sql).close()
             return
-        execute = connection.executemany if self.many else connection.execute
-        try:
-            cursor = execute(self.sql, self.parameters)
-        except sqlite3.DataError as error:
-            explain(error)
-            raise
+        cursor = executed(connection, self.sql, self.parameters, many=self.many)
         self.description = cursor.description
         if self.keep_open:
             self._cursor = cursor
