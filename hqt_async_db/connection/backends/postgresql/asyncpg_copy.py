@@ -100,8 +100,12 @@ class CopyIn:
             msg = "there is no COPY that waits for its end"
             raise RuntimeError(msg)
         self._stop_looking()
-        self._may_end.set_result(None)
+        self._go_on()
         await self._task
+
+    def _go_on(self) -> None:
+        if self._may_end is not None and not self._may_end.done():
+            self._may_end.set_result(None)
 
     def _start(self, copying: Coroutine[object, object, object]) -> asyncio.Task[object]:
         """Copy in a task that hears of a lost connection."""
@@ -112,6 +116,7 @@ class CopyIn:
             # asyncpg finds that there is nothing more to copy, and tells what it knows.
             self.is_lost = True
             protocol.resume_writing()
+            self._go_on()
 
         def let_go(_task: object) -> None:
             self._driver.remove_termination_listener(lose)
