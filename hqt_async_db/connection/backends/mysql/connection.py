@@ -93,9 +93,9 @@ class _Patient:
 def connection_class(driver: str) -> type[Any]:
     """Return the class of connections, for ``asyncmy`` or ``aiomysql``."""
     module = importlib.import_module(driver)  # only what is used
-    errors = getattr(module, "errors", module)  # aiomysql has them beside the rest
-    added = (_Own,) if hasattr(module, "errors") else (_Own, _Patient)
-    return type("Connection", (*added, module.Connection), {"errors": errors})
+    if driver == "asyncmy":
+        return type("Connection", (_Own, module.Connection), {"errors": module.errors})
+    return type("Connection", (_Own, _Patient, module.Connection), {"errors": module})
 
 
 async def connect_asyncmy(**arguments: Any) -> Any:
