@@ -36,6 +36,8 @@ def test_reads(criterion: str) -> None:
         "NEXT VALUE FOR s > 0",
         "(@n := @n + 1) > 0",
         "id = @n",
+        "id IN (SELECT id FROM jobs FOR SHARE)",
+        "id IN (SELECT id FROM jobs FOR NO KEY UPDATE SKIP LOCKED)",
         "id IN (WITH d AS (DELETE FROM jobs RETURNING id) SELECT id FROM d)",
     ],
 )
