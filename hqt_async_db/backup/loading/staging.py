@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROW: Final = "hqt_row"
 # What SQLAlchemy and the driver prepare in a millisecond or two.
-_VALUES_PER_STATEMENT: Final = 500
+_VALUES_PER_STATEMENT: Final = 250
 _ROWS_PER_GROUP: Final = 1000
 # Batches of a few rows are as large as a batch may be.
 _BATCHES_PER_GROUP: Final = 10

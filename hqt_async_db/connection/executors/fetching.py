@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from sqlalchemy import event
+from sqlalchemy.engine.cursor import CursorFetchStrategy
 
 from hqt_async_db.connection.pacing import Pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import Executable
+    from sqlalchemy import CursorResult, Executable
+    from sqlalchemy.engine.interfaces import DBAPICursor
     from sqlalchemy.ext.asyncio import AsyncSession
-    from sqlalchemy.orm import Session
+    from sqlalchemy.orm import ORMExecuteState, Session
 
 # "page": rows whose first column is an instance.
 Shape: TypeAlias = Literal["rows", "dicts", "instances", "page"]
@@ -79,8 +82,44 @@ def _pausing_between_instances(session: Session, pauses: Pauses) -> Iterator[Non
     def pause(_session: Session, _instance: object) -> None:
         pauses.pause()
 
+    def read_in_steps(execution: ORMExecuteState) -> Any:
+        result: Any = execution.invoke_statement()
+        rows: Any = getattr(result, "raw", None)
+        if type(getattr(rows, "cursor_strategy", None)) is CursorFetchStrategy:
+            rows.cursor_strategy = _InSteps(pauses)
+        return result
+
     event.listen(session, "loaded_as_persistent", pause)
+    event.listen(session, "do_orm_execute", read_in_steps)
     try:
         yield
     finally:
+        event.remove(session, "do_orm_execute", read_in_steps)
         event.remove(session, "loaded_as_persistent", pause)
+
+
+class _InSteps(CursorFetchStrategy):
+    """Gives rows with pauses where SQLAlchemy takes all at once, as of relationships."""
+
+    __slots__ = ("_pauses",)
+
+    def __init__(self, pauses: Pauses) -> None:
+        self._pauses = pauses
+
+    def fetchall(self, result: CursorResult[Any], dbapi_cursor: DBAPICursor) -> _PausingRows:
+        return _PausingRows(super().fetchall(result, dbapi_cursor), self._pauses)
+
+
+class _PausingRows(Sequence[Any]):
+    """The driver's rows; SQLAlchemy makes something of each one it takes."""
+
+    def __init__(self, rows: Sequence[Any], pauses: Pauses) -> None:
+        self._rows = rows
+        self._pauses = pauses
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._pauses.pause()
+        return self._rows[index]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.orm import joinedload
 
 from hqt_async_db import (
     Backtest,
@@ -124,9 +126,10 @@ async def test_a_thousand_relatives_are_loaded_in_steps(db: DatabaseManager) -> 
         backtest = await add_backtest(db, strategy)
         await TradeRepository(db).create_many([trade_row(backtest, n, 1.0) for n in range(300)])
     backtests = BacktestRepository(db)
-    await backtests.get_all(limit=1, load=(Backtest.trades,))
     too_long: dict[str, str] = {}
-    await _assert_short("load", lambda: backtests.get_all(load=(Backtest.trades,)), too_long)
+    for load in (Backtest.trades, joinedload(Backtest.trades)):
+        await backtests.get_all(limit=1, load=(load,))
+        await _assert_short(f"{load}", partial(backtests.get_all, load=(load,)), too_long)
     assert too_long == {}
 
 
