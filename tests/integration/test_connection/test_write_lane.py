@@ -311,17 +311,17 @@ async def test_short_writes_that_together_take_too_long_run_alone(make_db: MakeD
         await connection.execute(
             text(
                 "CREATE TRIGGER slow AFTER INSERT ON entries BEGIN SELECT max(i) FROM (WITH "
-                "RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+                "RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
                 "SELECT i FROM n); END"
             )
         )
     before = held.commits
     async with db.session(write=True) as session:
         await session.execute(text("SELECT 1"))
-        tasks = [create(db, f"{number}") for number in range(20)]
+        tasks = [create(db, f"{number}") for number in range(60)]
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    assert await count_of(db) == 21
+    assert await count_of(db) == 61
     assert held.commits - before > 2
 
 
