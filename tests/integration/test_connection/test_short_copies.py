@@ -156,6 +156,7 @@ async def test_cancelled_while_it_waits_for_a_lock_it_ends_at_once(
     db: DatabaseManager, ledger: DatabaseManager, make_db: MakeDb, lock: Any
 ) -> None:
     witness = make_db()
+    await witness.warm_up()  # to connect takes long on a busy machine, and the copy's time is short
     async with ledger.session() as session:
         await lock(ledger, session)
         copying = asyncio.create_task(repository(db).create_many(_rows()))
