@@ -90,7 +90,7 @@ async def backup_database(
         format: ``native``, ``archive``, or None: native where there is one
             (not on MySQL and MariaDB).
         tools_dir: Where pg_dump is; None looks in ``HQT_PG_BIN`` and on PATH.
-        progress: Told how far it has come, except for a SQLite file.
+        progress: Told how far it has come.
 
     Returns:
         ``hqt_backup_YYYYMMDD_HHMMSS[_N].db``, ``.dump`` or ``.zip``.
@@ -114,7 +114,7 @@ async def backup_database(
         if extension == names.ARCHIVE:
             await _archive(db, path, at, progress)
         elif extension == names.SQLITE:
-            await _sqlite(db, path, at)
+            await _sqlite(db, path, at, progress=progress)
         else:
             await _dump(db, path, at, tools_dir, progress)
     return path
@@ -182,10 +182,14 @@ async def _archive(
 
 
 async def _sqlite(
-    db: DatabaseManager, path: Path, at: datetime, session: Session | None = None
+    db: DatabaseManager,
+    path: Path,
+    at: datetime,
+    session: Session | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     async with _partial(path) as partial:
-        copy = await copy_database_file(db, partial, session)
+        copy = await copy_database_file(db, partial, session, progress)
         _refuse_unstamped(db, copy.contents.revision, [one.table for one in copy.contents.tables])
         manifest = Manifest(
             kind=names.SQLITE_KIND,

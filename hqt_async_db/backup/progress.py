@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 _BETWEEN_REPORTS_S: Final = 0.1
 
@@ -15,14 +16,16 @@ class Progress:
     """What a progress callback is told, a few times a second at most.
 
     Attributes:
-        table: The table at hand.
-        rows: Rows of it that are done.
+        table: The table at hand, or the SQLite file that is copied as a whole.
+        rows: Rows of it that are done; pages of a file.
         total: Rows of it in all, None where that is not known.
+        unit: What is counted, ``rows`` or ``pages``.
     """
 
     table: str
     rows: int
     total: int | None
+    unit: Literal["rows", "pages"] = "rows"
 
 
 # Called on the event loop, so it must be quick; what it raises ends the work.
@@ -63,3 +66,30 @@ class Report:
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(Progress(self._table, self.rows, self._total))
+
+
+class FileReport:
+    """Tells from a thread how many pages of a SQLite file are copied.
+
+    Args:
+        name: Name of the file.
+        progress: Who is told on the running loop, if anybody.
+    """
+
+    def __init__(self, name: str, progress: ProgressCallback | None) -> None:
+        self._name = name
+        self._progress = progress
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+
+    def at(self, pages: int, total: int) -> None:
+        """Tell now and then, and of the last page; what the callback raises is raised here."""
+        if self._progress is None or (pages < total and time.monotonic() < self._due):
+            return
+        told = asyncio.run_coroutine_threadsafe(self._tell(pages, total), self._loop)
+        told.result()
+        self._due = time.monotonic() + _BETWEEN_REPORTS_S
+
+    async def _tell(self, pages: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(Progress(self._name, pages, total, "pages"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bars() -> Iterator[ProgressCallback]:
-    """Show a bar per table while the block lasts; on a terminal only.
+    """Show a bar per table or file while the block lasts; on a terminal only.
 
     They go to stderr, so that what a script reads stays clean.
     """
@@ -28,7 +28,7 @@ def bars() -> Iterator[ProgressCallback]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} rows"),
+        TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
@@ -38,7 +38,9 @@ def bars() -> Iterator[ProgressCallback]:
 
         def tell(progress: backup.Progress) -> None:
             if progress.table not in tasks:
-                tasks[progress.table] = shown.add_task(progress.table, total=progress.total)
+                tasks[progress.table] = shown.add_task(
+                    progress.table, total=progress.total, unit=progress.unit
+                )
             shown.update(tasks[progress.table], completed=progress.rows, total=progress.total)
 
         yield tell

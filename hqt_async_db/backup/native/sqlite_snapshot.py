@@ -9,10 +9,12 @@ import os
 import sqlite3
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from hqt_async_db.backup.files import refused, written_behind
 from hqt_async_db.backup.native import sqlite_files, sqlite_hostile, sqlite_schema
+from hqt_async_db.backup.progress import FileReport
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection import tasks
 from hqt_async_db.connection.translation.translate import translated
@@ -25,9 +27,9 @@ from hqt_async_db.migrations.scripts import head_of, load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
-    from pathlib import Path
 
     from hqt_async_db.backup.native.sqlite_files import Contents
+    from hqt_async_db.backup.progress import ProgressCallback
     from hqt_async_db.connection.manager import DatabaseManager
     from hqt_async_db.connection.sessions.session import Session
 
@@ -54,7 +56,10 @@ class Copy:
 
 
 async def copy_database_file(
-    db: DatabaseManager, partial: Path, session: Session | None = None
+    db: DatabaseManager,
+    partial: Path,
+    session: Session | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Copy:
     """Copy the whole database into a new file, synced to the disk.
 
@@ -68,6 +73,7 @@ async def copy_database_file(
         partial: The new file, mode 0600; the caller removes it.
         session: What has the one connection to a database in memory, None
             where nothing of this task has it.
+        progress: Told of the pages that are copied.
 
     Raises:
         BackupVerificationError: The database is damaged or has rows without
@@ -77,12 +83,13 @@ async def copy_database_file(
         StorageFullError: There is no space left.
     """
     path, newest = sqlite_files.file_of(db), head_of(await load_scripts())
+    report = FileReport(Path(path).name if path else ":memory:", progress)
     async with _started_threads() as threads:
         if path is None:
             async with nullcontext(session) if session else db.session() as lent:
-                await _copy_memory(lent, partial)
+                await _copy_memory(lent, partial, report)
             return await _finished(threads, partial, None, newest)
-        copying = _copy_and_finish(threads, path, partial, newest)
+        copying = _copy_and_finish(threads, path, partial, newest, report)
         checking = _run(threads[1], sqlite_files.check_live, path)
         copy: Copy = (await together(copying, checking))[0]
         return copy
@@ -102,8 +109,10 @@ def _nothing() -> None:
     """Be called."""
 
 
-async def _copy_and_finish(threads: _Threads, path: str, partial: Path, newest: str) -> Copy:
-    expected: Contents = await _run(threads[0], _copy_file, path, partial)
+async def _copy_and_finish(
+    threads: _Threads, path: str, partial: Path, newest: str, report: FileReport
+) -> Copy:
+    expected: Contents = await _run(threads[0], _copy_file, path, partial, report)
     copy = await _finished(threads, partial, path, newest)
     if copy.contents != expected:
         msg = f"{partial}: the copy does not hold what was copied"
@@ -142,7 +151,7 @@ async def _run(thread: WorkThread, work: Any, *arguments: Any) -> Any:
         return await thread.run_until(stop, functools.partial(work, *arguments, stop))
 
 
-def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
+def _copy_file(path: str, partial: Path, report: FileReport, stop: Stop) -> Contents:
     with closing(sqlite_files.open_live(path)) as source, stop.interrupting(source):
         source.execute("BEGIN").close()
         contents = sqlite_files.contents_of(source)  # the first read: from here on one snapshot
@@ -150,9 +159,10 @@ def _copy_file(path: str, partial: Path, stop: Stop) -> Contents:
         # Of all that opened the file SQLite closes it first, or it would lose its locks.
         with written_behind(partial) as behind, closing(_open_target(partial)) as target:
 
-            def between(*_: int) -> None:
+            def between(_status: int, left: int, total: int) -> None:
                 stop.check()
                 behind.go_on()
+                report.at(total - left, total)
 
             with _full_named(partial):
                 source.backup(target, pages=_PAGES, progress=between)
@@ -192,7 +202,7 @@ def make_self_contained(target: sqlite3.Connection) -> None:
     target.execute("PRAGMA journal_mode=DELETE").close()
 
 
-async def _copy_memory(session: Session, partial: Path) -> None:
+async def _copy_memory(session: Session, partial: Path, report: FileReport) -> None:
     """Copy on the thread of the one connection, in turn with the sessions."""
     stop = Stop()
     async with WorkThread("backup") as thread:
@@ -201,7 +211,7 @@ async def _copy_memory(session: Session, partial: Path) -> None:
         target = await thread.run(_open_target, partial)
         try:
             copying = tasks.start(
-                _back_up(pooled.driver_connection, target, stop), name="hqt_async_db backup"
+                _back_up(pooled.driver_connection, target, report, stop), name="hqt_async_db backup"
             )
             cancelled = await tasks.wait(copying, None, stop.set)
             if cancelled is not None:
@@ -213,8 +223,12 @@ async def _copy_memory(session: Session, partial: Path) -> None:
             await thread.run(target.close)
 
 
-async def _back_up(source: Any, target: sqlite3.Connection, stop: Stop) -> None:
-    await source.backup(target, pages=_PAGES, progress=lambda *_: stop.check())
+async def _back_up(source: Any, target: sqlite3.Connection, report: FileReport, stop: Stop) -> None:
+    def between(_status: int, left: int, total: int) -> None:
+        stop.check()
+        report.at(total - left, total)
+
+    await source.backup(target, pages=_PAGES, progress=between)
 
 
 async def hash_synced(partial: Path) -> str:

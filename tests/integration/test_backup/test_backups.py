@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hqt_async_db.backup.backups import BackupFormat
+    from hqt_async_db.backup.progress import Progress
     from tests.fixtures.managers import MakeDb
 
 TOOLS = postgresql_tools()
@@ -226,6 +227,34 @@ async def test_tools_that_do_not_fit_are_named_with_the_way_out(
         await asyncio.to_thread(old.chmod, 0o755)
     with pytest.raises(ConfigurationError, match=r"of version 9, the server \d+"):
         await DatabaseBackup(db).backup_database(tmp_path / "b", tools_dir=tmp_path)
+
+
+async def test_it_tells_how_far_it_has_come(
+    db: DatabaseManager, form: BackupFormat | None, tmp_path: Path
+) -> None:
+    await fill(db)
+    told: list[Progress] = []
+    loop = asyncio.get_running_loop()
+
+    def tell(progress: Progress) -> None:
+        assert asyncio.get_running_loop() is loop
+        told.append(progress)
+
+    backup = DatabaseBackup(db)
+    path = await backup.backup_database(tmp_path, format=form, tools_dir=TOOLS, progress=tell)
+    users = [progress for progress in told if progress.table == "users"]
+    if path.suffix == ".db":
+        size = (await asyncio.to_thread(path.stat)).st_size
+        assert told[-1].unit == "pages"
+        assert told[-1].rows == told[-1].total == size // 4096
+        assert told[-1].table in {"test.db", ":memory:"}
+    else:
+        assert (users[-1].unit, users[-1].rows) == ("rows", await UserRepository(db).count())
+    with pytest.raises(ZeroDivisionError):
+        await backup.backup_database(
+            tmp_path / "b", format=form, tools_dir=TOOLS, progress=lambda _: 1 / 0
+        )
+    assert await asyncio.to_thread(os.listdir, tmp_path / "b") == []
 
 
 @pytest.mark.backends("postgresql")
