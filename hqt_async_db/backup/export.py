@@ -298,12 +298,14 @@ async def _write(
     if target.form == "csv":
         await file.write(header(query.columns))
     guard = target.formula_guard
-    async with aclosing(view.blocks(query, target.lines, formula_guard=guard)) as blocks:
-        if target.form == "parquet":
+    if target.form == "parquet":
+        async with aclosing(view.blocks(query, target.lines)) as blocks:
             async for block in blocks:
                 await file.write(block.content)
                 report.add(block.rows)
-        else:
+    else:
+        pieces = view.blocks_for_file(query, target.lines, formula_guard=guard)
+        async with aclosing(pieces) as blocks:
             await _pour(blocks, file, report)
     report.end()
     return report.rows

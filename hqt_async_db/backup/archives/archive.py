@@ -139,7 +139,7 @@ async def _write_table(
     table, (thread, writer) = query.table, archive
     rows, total = 0, await view.count_restorable(query)
     await thread.run(writer.begin, member_of(table.name))
-    async with aclosing(view.blocks(query, "jsonl")) as blocks:
+    async with aclosing(view.blocks_for_file(query, "jsonl")) as blocks:
         async for block in blocks:
             await file.write(await thread.run(writer.write, block.content))
             rows += block.rows

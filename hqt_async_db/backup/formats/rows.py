@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PIECE_ROWS: Final = 200
 # No text of a table comes near it; a file without a line feed must not fill the memory.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
+# What is written of a row: brackets and commas of a file come on top.
+LONGEST_WRITTEN_BYTES: Final = MAX_ROW_BYTES - 1024
 
 BOM: Final = b"\xef\xbb\xbf"
 

@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import json
+import os
 import stat
 import sys
 from typing import TYPE_CHECKING, Any
@@ -230,6 +231,32 @@ async def test_progress_is_told(db: DatabaseManager, tmp_path: Path) -> None:
     assert all(progress.rows == progress.total for progress in ends.values())
     with pytest.raises(ZeroDivisionError):
         await export(db, "csv", "users", tmp_path / "u", progress=lambda _: 1 / 0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_row_too_long_to_be_read_back_is_not_written(
+    db: DatabaseManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr("hqt_async_db.backup.snapshot.LONGEST_WRITTEN_BYTES", 10_000)
+    user = await add_user(db, full_name="first")
+    for number in range(20):  # short ones, which are longer together
+        await add_strategy(db, user, f"{number}", description='short, "or" not\n' * 50)
+    path = tmp_path / f"strategies.{form}"
+    assert await export(db, form, "strategies", path) == 20
+    before = await contents(path)
+    await add_strategy(db, user, "long", description='long, "or" not\n' * 800)
+    backup = DatabaseBackup(db)
+    if form == "parquet":  # has no lines
+        assert await export(db, form, "strategies", path) == 21
+        return
+    for options in ({}, {"formula_guard": True}) if form == "csv" else ({},):
+        with pytest.raises(BackupError, match=r"strategies: a row takes 1\d{4} bytes as text"):
+            await export(db, form, "strategies", path, **options)
+    with pytest.raises(BackupError, match="strategies: a row takes"):
+        await backup.backup_database(tmp_path / "b", format="archive")
+    assert await contents(path) == before
+    assert await asyncio.to_thread(os.listdir, tmp_path / "b") == []
+    assert await export(db, form, "strategies", path, name="1") == 1
 
 
 async def test_text_is_guarded_against_spreadsheets_on_request(
