@@ -41,4 +41,4 @@ def only_reads(sql: str) -> bool:
     A false no costs time only.
     """
     called = {name.lower() for name in _CALL.findall(sql)}
-    return called <= _FUNCTIONS | _KEYWORDS and _EFFECT.search(sql) is None
+    return called - _FUNCTIONS <= _KEYWORDS and _EFFECT.search(sql) is None
