@@ -60,12 +60,9 @@ async def require_manifests(
                 msg = f"{path.name}: its manifest tells of {entry.table}, not of {table}"
                 raise BackupVerificationError(msg)
             digest = hashlib.sha256()
-            file = await thread.run(open_file, path)
-            try:
+            async with thread.lending(open_file, path) as file:
                 while block := await thread.run(file.read, _BLOCK_BYTES):
                     await thread.run(digest.update, block)
-            finally:
-                await thread.run(file.close)
             if digest.hexdigest() != entry.sha256:
                 msg = (
                     f"{path.name}: it is not what its manifest tells of; it was changed or damaged"

@@ -150,7 +150,7 @@ class Reservation:
     path: Path
     _hold: Hold
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let go of the name, published or not."""
         self._hold.release()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-ReleasedT = TypeVar("ReleasedT", bound="Released")
+ClosedT = TypeVar("ClosedT", bound="Closed")
 
 # SQLite forgets an interrupt that comes before the statement has begun.
 _STOP_AGAIN_S: Final = 0.005
@@ -70,10 +70,10 @@ class Stop:
             self._connections = [one for one in self._connections if one is not connection]
 
 
-class Released(Protocol):
-    """What somebody has to let go of."""
+class Closed(Protocol):
+    """What somebody has to close, as a file."""
 
-    def release(self) -> None:
+    def close(self) -> object:
         """Let go of it; in the thread that made it."""
 
 
@@ -106,9 +106,9 @@ class WorkThread:
 
     @asynccontextmanager
     async def lending(
-        self, make: Callable[P, ReleasedT], *arguments: P.args, **keywords: P.kwargs
-    ) -> AsyncIterator[ReleasedT]:
-        """Lend what ``make`` returns, released at the end, whoever is cancelled meanwhile."""
+        self, make: Callable[P, ClosedT], *arguments: P.args, **keywords: P.kwargs
+    ) -> AsyncIterator[ClosedT]:
+        """Lend what ``make`` returns, closed at the end, whoever is cancelled meanwhile."""
         making = tasks.start(self.run(make, *arguments, **keywords), name="hqt_async_db lend")
         cancelled = await tasks.wait(making, None)
         if cancelled is not None and making.exception() is not None:
@@ -119,7 +119,7 @@ class WorkThread:
                 raise cancelled
             yield made
         finally:
-            await self.run(made.release)
+            await self.run(made.close)
 
     async def _wait(self, call: Callable[[], T], stop: Stop | None) -> T:
         future = asyncio.get_running_loop().run_in_executor(self._executor, call)

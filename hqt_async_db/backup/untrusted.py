@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import contextmanager
 from io import FileIO
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,6 @@ from hqt_async_db.backup.native import sqlite_files
 from hqt_async_db.errors import BackupError, BackupVerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from hqt_async_db.backup.threads import Stop
@@ -25,8 +23,7 @@ _BLOCK_BYTES: Final = 256 * 1024
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@contextmanager
-def open_regular(path: Path) -> Iterator[FileIO]:
+def open_regular(path: Path) -> FileIO:
     """Open a file for reading, if it is one: no link, no pipe, no device.
 
     Raises:
@@ -34,11 +31,11 @@ def open_regular(path: Path) -> Iterator[FileIO]:
     """
     with refused(path):
         descriptor = os.open(path, _OPEN)
-    with FileIO(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            msg = f"{path} is no regular file"
-            raise BackupError(msg)
-        yield file
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = f"{path} is no regular file"
+        raise BackupError(msg)
+    return FileIO(descriptor, "rb")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sys
@@ -52,3 +53,35 @@ def tools(tmp_path: Path) -> Tools:
 
 async def test_programs_of_postgresql_give_way_as_well(tools: Tools) -> None:
     assert await tools.run("pg_dump") == b"%d\n" % min(priority() + 10, 19)
+
+
+class Lent:
+    """Something to be closed, which takes its time to be made."""
+
+    def __init__(self, made: list[Lent], may_be_made: threading.Event) -> None:
+        assert may_be_made.wait(10)
+        made.append(self)
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_was_lent_is_closed_though_nobody_got_to_use_it(*, is_cancelled: bool) -> None:
+    made: list[Lent] = []
+    may_be_made = threading.Event()
+
+    async def borrow() -> bool:
+        async with WorkThread("lend") as thread, thread.lending(Lent, made, may_be_made) as lent:
+            return lent.is_closed
+
+    task = asyncio.create_task(borrow())
+    await asyncio.sleep(0.01)
+    if is_cancelled:
+        task.cancel()
+        await asyncio.sleep(0)
+    may_be_made.set()
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError) if is_cancelled else outcome is False
+    assert [lent.is_closed for lent in made] == [True]

@@ -87,16 +87,15 @@ class Archive:
             BackupVerificationError: They are not those of the manifest.
         """
         digest, rows = hashlib.sha256(), 0
-        async with WorkThread("archive") as thread:
-            member = await thread.run(self._open, entry.table)
-            try:
-                while block := await thread.run(self._read, member, digest):
-                    rows += block.count(b"\n")
-                    if rows > entry.rows:
-                        break
-                    yield block
-            finally:
-                await thread.run(member.close)
+        async with (
+            WorkThread("archive") as thread,
+            thread.lending(self._open, entry.table) as member,
+        ):
+            while block := await thread.run(self._read, member, digest):
+                rows += block.count(b"\n")
+                if rows > entry.rows:
+                    break
+                yield block
         if rows != entry.rows or digest.hexdigest() != entry.sha256:
             msg = f"{self.path}: the rows of {entry.table} are not those of the manifest"
             raise BackupVerificationError(msg)
@@ -126,15 +125,10 @@ async def open_archive(path: Path, scratch: Path | None = None) -> AsyncIterator
         BackupError: It cannot be read.
     """
     stop = Stop()
-    opened = open_regular(path)
-    async with WorkThread("archive") as thread:
-        file = await thread.run(opened.__enter__)
-        try:
-            await thread.run_until(stop, _refuse_changed, path, file, stop)
-            members, manifest = await thread.run(_opened, path, file, scratch)
-            yield Archive(path, members, manifest)
-        finally:
-            await thread.run(file.close)
+    async with WorkThread("archive") as thread, thread.lending(open_regular, path) as file:
+        await thread.run_until(stop, _refuse_changed, path, file, stop)
+        members, manifest = await thread.run(_opened, path, file, scratch)
+        yield Archive(path, members, manifest)
 
 
 def _refuse_changed(path: Path, file: IO[bytes], stop: Stop) -> None:

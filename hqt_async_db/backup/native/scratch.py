@@ -43,7 +43,7 @@ class _Lent:
     directory: Path
     hold: Hold
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Delete it with what is in it."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.hold.release()
@@ -70,7 +70,7 @@ def _make_directory() -> _Lent:
         try:
             lent.directory.mkdir(mode=0o700)
         except BaseException:
-            lent.release()
+            lent.close()
             raise
     except OSError as error:
         msg = (
@@ -96,7 +96,7 @@ def _delete_leftovers(place: Path) -> None:
         for name in Hold.stems(place, _PREFIX):
             hold = Hold.take(place, name)
             if hold is not None:
-                _Lent(place / name, hold).release()
+                _Lent(place / name, hold).close()
 
 
 @asynccontextmanager

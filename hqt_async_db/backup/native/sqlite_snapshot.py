@@ -124,8 +124,8 @@ async def _finished(threads: _Threads, partial: Path, path: str | None, newest: 
     """Hash a copy, read it back and sync it, all at once."""
     sha256, contents, _ = await together(
         _run(threads[0], hash_file, partial),
-        _run(threads[1], _contents, partial, path, newest),
-        _run(threads[2], _sync, partial),
+        _run(threads[2], _contents, partial, path, newest),
+        _run(threads[1], _sync, partial),
     )
     return Copy(contents, sha256)
 
@@ -208,8 +208,7 @@ async def _copy_memory(session: Session, partial: Path, report: FileReport) -> N
     async with WorkThread("backup") as thread:
         pooled = await (await session.connection()).get_raw_connection()
         await thread.run(create, partial)
-        target = await thread.run(_open_target, partial)
-        try:
+        async with thread.lending(_open_target, partial) as target:
             copying = tasks.start(
                 _back_up(pooled.driver_connection, target, report, stop), name="hqt_async_db backup"
             )
@@ -219,8 +218,6 @@ async def _copy_memory(session: Session, partial: Path, report: FileReport) -> N
                 raise cancelled
             with translated():
                 copying.result()
-        finally:
-            await thread.run(target.close)
 
 
 async def _back_up(source: Any, target: sqlite3.Connection, report: FileReport, stop: Stop) -> None:

@@ -29,7 +29,7 @@ directory = pathlib.Path(sys.argv[1])
 for _ in range(50):
     reservation = reserve(directory, "db", datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC))
     reservation.path.touch(exist_ok=False)
-    reservation.release()
+    reservation.close()
 """
 
 
@@ -57,11 +57,11 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
     assert first.path.name == "hqt_backup_20240101_120000.db"
     assert second.path.name == "hqt_backup_20240101_120000_1.zip"
     first.path.touch()
-    first.release()
-    second.release()
+    first.close()
+    second.close()
     third = reserve(tmp_path, "dump", NOW)
     assert third.path.name == "hqt_backup_20240101_120000_1.dump"
-    third.release()
+    third.close()
     assert [path.name for path in tmp_path.iterdir()] == ["hqt_backup_20240101_120000.db"]
 
 
