@@ -18,10 +18,11 @@ def double_text(number: float) -> str:
 
     That is fixed notation from 0.0001 up to below 1e15, without a fraction
     where there is none, and an exponent of at least two digits elsewhere.
+    Zero has no sign: a column takes none, though a database may compute one.
     """
     if not -_FIRST_EXPONENT < number < _FIRST_EXPONENT:
         return _large(number)
-    text = repr(number)
+    text = repr(number + 0.0)
     return text.removesuffix(".0")
 
 

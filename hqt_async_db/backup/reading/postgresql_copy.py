@@ -46,6 +46,7 @@ _SETTINGS: Final = {
 # Characters that JSON escapes, so that CSV has no reason to quote it.
 _UNUSED: Final = {"delimiter": "\x01", "quote": "\x02"}
 _AHEAD: Final = 2
+_ZERO: Final[ColumnElement[Any]] = literal_column("0")
 _NO_LIMIT_S: Final = 1e8
 
 
@@ -78,6 +79,8 @@ def _written(column: Column[Any], form: Format) -> ColumnElement[Any]:
         return _within_python(column)
     if isinstance(column.type, Money) and form == "jsonl":
         return cast(column, Text)
+    if isinstance(column.type, Double):
+        return column + _ZERO  # the only zero is the positive one
     if isinstance(column.type, Flag) and form == "csv":
         return cast(column, Text)
     return column

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 
 from hqt_async_db import DatabaseManager
 from hqt_async_db.backup.formats.encode import Encoder
@@ -117,6 +117,15 @@ async def test_times_that_others_stored_are_read_as_they_are_meant(db: DatabaseM
         await session.execute(text("UPDATE every_type SET opened_at = '2024-01-01 10:00:00'"))
     content, _ = await written(db, TableQuery(TABLE, (TABLE.c.opened_at, TABLE.c.id)), "csv")
     assert content == b"2024-01-01 10:00:00+00,1\n2024-01-01 10:00:00+00,2\n"
+
+
+async def test_a_zero_that_a_database_computed_has_no_sign(db: DatabaseManager) -> None:
+    zero = [row for row in await store(db, edge_rows()) if row[0] == 0]
+    await store(db, zero)
+    async with db.session() as session:
+        await session.execute(update(TABLE).values(ratio=-TABLE.c.ratio, last=TABLE.c.ratio * -1))
+    with_last = [(*row[:-1], 0.0) for row in zero]
+    await assert_same(db, with_last)
 
 
 @pytest.mark.backends("postgresql")
