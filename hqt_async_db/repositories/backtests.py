@@ -14,6 +14,7 @@ from hqt_async_db.repositories.runs import RunRepository
 from hqt_async_db.repositories.statistics import (
     TradeStatistics,
     is_above_zero,
+    is_known,
     statistics_of,
     statistics_row,
 )
@@ -31,7 +32,8 @@ class BacktestRepository(RunRepository[Backtest]):
     ) -> list[Backtest]:  # fmt: skip
         """Return the completed backtests with the best value of a metric.
 
-        Backtests without a value are left out. One SELECT.
+        Backtests without a value are left out, and those whose value is NaN,
+        which PostgreSQL keeps. One SELECT.
 
         Args:
             metric: Name of a metric column, such as ``profit_factor``.
@@ -43,9 +45,9 @@ class BacktestRepository(RunRepository[Backtest]):
             InvalidInputError: ``metric`` is no metric column.
         """
         _require_metric(metric)
-        valued = getattr(Backtest, metric).is_not(None)
         filters.setdefault("status", RunStatus.COMPLETED)
         order_by = metric if ascending else f"-{metric}"
+        valued = is_known(getattr(Backtest, metric))
         return await self.get_many(valued, order_by=order_by, limit=limit, **filters)
 
 

@@ -8,6 +8,7 @@ from hqt_async_db.models import Optimization, OptimizationResult
 from hqt_async_db.repositories.base import BaseRepository
 from hqt_async_db.repositories.queries import require_count
 from hqt_async_db.repositories.runs import RunRepository
+from hqt_async_db.repositories.statistics import is_known
 
 if TYPE_CHECKING:
     from hqt_async_db.repositories.queries import ReadOptions
@@ -38,13 +39,14 @@ class OptimizationResultRepository(BaseRepository[OptimizationResult]):
     async def get_best(self, optimization_id: int, limit: int = 10) -> list[OptimizationResult]:
         """Return the results with the best score, in the sense of the optimisation.
 
-        Results without a score are left out. Two SELECTs.
+        Results without a score are left out, and those whose score is NaN,
+        which PostgreSQL keeps. Two SELECTs.
         """
         direction = OptimizationResult.optimization.has(Optimization.maximize)
         async with self._in_snapshot() as repository:
             maximize = await repository.exists(direction, optimization_id=optimization_id)
             order_by = "-score" if maximize else "score"
-            scored = OptimizationResult.score.is_not(None)
+            scored = is_known(OptimizationResult.score)
             return await repository.get_many(
                 scored, optimization_id=optimization_id, order_by=order_by, limit=limit
             )

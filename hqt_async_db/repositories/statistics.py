@@ -66,10 +66,15 @@ def is_above_zero(number: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
     return -number < 0
 
 
+def is_known(number: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    """Return the criterion that there is a number: neither NULL nor NaN."""
+    return or_(is_above_zero(number), number <= 0)
+
+
 def statistics_of(profit: InstrumentedAttribute[Any]) -> list[ColumnElement[Any]]:
     """Return the aggregates that :func:`statistics_row` takes."""
     won, lost = case((is_above_zero(profit), profit)), case((profit < 0, profit))
-    known = case((or_(is_above_zero(profit), profit <= 0), profit))
+    known = case((is_known(profit), profit))
     return [
         func.count().label("total_trades"),
         func.count(won).label("winning_trades"),

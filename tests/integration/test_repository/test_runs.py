@@ -172,6 +172,22 @@ async def test_a_profit_that_is_nan_is_none(bind: Bind) -> None:
     assert ([one.profit for one in won], [one.profit for one in lost]) == ([5.0, 5e-324], [-2.0])
 
 
+@pytest.mark.backends("postgresql")
+async def test_what_could_not_be_computed_leads_no_ranking(bind: Bind) -> None:
+    strategy = await add_strategy(bind, await add_user(bind))
+    search = await add_optimization(bind, strategy)
+    for name, value in (("a", 1.0), ("b", math.nan), ("c", math.inf), ("d", -math.inf)):
+        await add_backtest(bind, strategy, name=name, sharpe_ratio=value, status="completed")
+        await OptimizationResultRepository(bind).create(
+            optimization_id=search.id, parameters={}, score=value
+        )
+    backtests = BacktestRepository(bind)
+    assert names(await backtests.leaderboard()) == ["c", "a", "d"]
+    assert names(await backtests.leaderboard(ascending=True)) == ["d", "a", "c"]
+    best = await OptimizationResultRepository(bind).get_best(search.id)
+    assert [result.score for result in best] == [math.inf, 1.0, -math.inf]
+
+
 async def test_the_best_results_are_best_in_the_sense_of_the_search(
     db: DatabaseManager, bind: Bind, statements: RecordStatements
 ) -> None:
