@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import UniqueConstraint, and_, func, or_, select
+from sqlalchemy import CheckConstraint, UniqueConstraint, and_, func, or_, select
 from sqlalchemy import exists as sql_exists
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.util import ClauseAdapter
 
 from hqt_async_db.backup.formats.rows import place
 from hqt_async_db.backup.loading.references import checks_each_row, references_of
@@ -14,12 +17,14 @@ from hqt_async_db.errors import ImportDataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause
+    from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, Table
 
     from hqt_async_db.backup.loading.staging import Stage
     from hqt_async_db.connection.sessions.session import Session
 
     Key = tuple[Column[Any], ...]
+
+_WORD: Final = re.compile(r"\w+")
 
 
 async def fault_of(
@@ -53,7 +58,27 @@ async def fault_of(
                     "are changed one after the other; give both another value first"
                 )
             return _fault(stage, row, key, reason)
+    return await _refused_by_check(session, stage)
+
+
+async def _refused_by_check(session: Session, stage: Stage) -> ImportDataError | None:
+    """Return what is wrong with the first row that a CHECK refuses, of a model of one's own."""
+    checks = [c for c in stage.target.constraints if isinstance(c, CheckConstraint)]
+    to_stage = ClauseAdapter(stage.table, adapt_on_names=True)
+    for check in sorted(checks, key=lambda check: str(check.name)):
+        columns = _columns_of(check, stage.target)
+        if not set(columns) <= set(stage.columns):
+            continue  # what the others hold is up to the database
+        is_refused = ~Grouping(to_stage.traverse(check.sqltext))
+        if (row := await _first(session, stage, is_refused)) is not None:
+            return _fault(stage, row, columns, f"{check.name or check.sqltext} does not hold")
     return None
+
+
+def _columns_of(check: CheckConstraint, table: Table) -> tuple[Column[Any], ...]:
+    """Return the columns that a constraint is about; SQL that is text names them."""
+    words = set(_WORD.findall(str(check.sqltext)))
+    return tuple(check.columns) or tuple(c for c in table.columns if c.name in words)
 
 
 async def _first_lost(

@@ -72,6 +72,20 @@ COMPUTED = """
     async def held(db):
         return [tuple(row) for row in await lots(db).rows("id", "qty", "value", "lots")]
 """
+CHECKED = """
+    from hqt_async_db.models.types import Double, ExactText, RowId
+    class Quote(Base):
+        __tablename__ = "quotes"
+        id: Mapped[int] = mapped_column(RowId, primary_key=True)
+        bid: Mapped[float | None] = mapped_column(Double)
+        ask: Mapped[float] = mapped_column(Double)
+        at: Mapped[str | None] = mapped_column(ExactText(9))
+        __table_args__ = (
+            CheckConstraint("at <> '50%: y' OR at IS NULL", name="place"),
+            CheckConstraint(bid.column <= ask.column, name="crossed"),
+            CheckConstraint(or_(ask.column > 0, ask.column < -9), name="free"),
+        )
+"""
 CALLED_OTHERWISE = """
     class Fill(Base):
         __tablename__ = "Order Fills"
@@ -204,12 +218,40 @@ async def test_rows_without_a_key_may_be_the_same(database_url: str, tmp_path: P
         path.write_text('{"tag": 1}\\n{"tag": 1}\\n{"tag": 9}\\n')
         try:
             await backup.import_table_from_jsonl("users_tags", path)
-        except IntegrityViolationError as error:
-            print(type(error).__name__)
+        except ImportDataError as error:
+            print(error)
         assert await held(db) == []
     """
     printed = await run_application(WITHOUT_KEY, work, database_url, str(tmp_path))
-    assert printed == "CheckViolationError\n"
+    assert printed == "tags.jsonl, row 3, column 'tag': ck_users_tags_few does not hold\n"
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_the_row_that_a_check_refuses_is_named(database_url: str, tmp_path: Path) -> None:
+    work = """
+        import pathlib
+        path = pathlib.Path(arguments[0], "quotes.csv")
+
+        async def refused(content, **how):
+            path.write_text(content)
+            try:
+                await backup.import_table_from_csv("quotes", path, **how)
+            except ImportDataError as error:
+                assert isinstance(error.__cause__, CheckViolationError)
+                print(error.row, error.column, str(error).partition(": ")[2])
+            assert await BaseRepository[Quote](db).count() == 0
+
+        for how in {}, {"upsert": True}, {"replace": True}:
+            await refused("id,bid,ask,at\\n1,1.5,1.5,\\n2,,1,x\\n3,2,1,x\\n4,3,1,x\\n", **how)
+            await refused("id,bid,ask,at\\n1,1.5,1.5,\\n2,1,2,50%: y\\n", **how)
+            await refused("id,bid,ask,at\\n1,1.5,1.5,\\n2,,0,\\n", **how)
+    """
+    printed = await run_application(CHECKED, work, database_url, str(tmp_path))
+    assert printed.splitlines() == 3 * [
+        "3 bid, ask ck_quotes_crossed does not hold",
+        "2 at ck_quotes_place does not hold",
+        "2 ask ck_quotes_free does not hold",
+    ]
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
