@@ -149,7 +149,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
         await found.upgrade()
         if live is None:
             return await _from_scratch(db, found, progress)
-        return await _into_file(db, found, live, timeout_s)
+        return await _into_file(db, found, live, timeout_s, progress)
 
 
 def _require_seconds(timeout_s: Any) -> None:
@@ -309,7 +309,11 @@ async def _refuse_loss(view: Snapshot, layout: Layout, path: Path) -> None:
 
 
 async def _into_file(
-    db: DatabaseManager, found: Restored, live: str, timeout_s: float
+    db: DatabaseManager,
+    found: Restored,
+    live: str,
+    timeout_s: float,
+    progress: ProgressCallback | None,
 ) -> RestoredBackup:
     """Overwrite a SQLite file with the scratch database, once no writer is at work."""
     async with snapshot(found.db) as view:
@@ -318,7 +322,7 @@ async def _into_file(
     async with _alone(live, timeout_s):
         safety = await _back_up_file(db, found.path, live)
         with _told_of(lambda: safety):
-            await overwrite(found.directory / SCRATCH_FILE, live, timeout_s)
+            await overwrite(found.directory / SCRATCH_FILE, live, timeout_s, progress)
     if unlike := [*layout.missing, *map(str, layout.further)]:
         what = ", ".join(unlike)
         _log.warning("tables came back as they were, and have to be migrated again: %s", what)

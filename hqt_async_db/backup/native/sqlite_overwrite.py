@@ -6,42 +6,50 @@ import functools
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hqt_async_db.backup.progress import FileReport
 from hqt_async_db.backup.threads import Stop, WorkThread
 from hqt_async_db.connection.translation.translate import translated
 from hqt_async_db.errors import DatabaseLockedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from hqt_async_db.backup.progress import ProgressCallback
 
 _PAGES: Final = 2000
 _BUSY_S: Final = 0.02
 
 
-async def overwrite(scratch: Path, live: str, timeout_s: float) -> None:
+async def overwrite(
+    scratch: Path, live: str, timeout_s: float, progress: ProgressCallback | None = None
+) -> None:
     """Put a SQLite file in place of a live one, in one transaction of the live one.
 
     Args:
         scratch: The file, which is of no use afterwards.
         live: The live one, made where it is missing.
         timeout_s: How long to wait for other processes that write to it.
+        progress: Told of the pages that are copied, but for the last.
 
     Raises:
         DatabaseLockedError: One of them did not end in time.
     """
-    stop = Stop()
+    stop, report = Stop(), FileReport(Path(live).name, progress)
     async with WorkThread("restore") as thread:
         with translated():
-            work = functools.partial(_copy, scratch, live, timeout_s, stop)
+            work = functools.partial(_copy, scratch, live, timeout_s, report, stop)
             await thread.run_until(stop, work)
 
 
-def _copy(scratch: Path, live: str, timeout_s: float, stop: Stop) -> None:
+def _copy(scratch: Path, live: str, timeout_s: float, report: FileReport, stop: Stop) -> None:
     deadline = time.monotonic() + timeout_s
 
-    def go_on(status: int, _left: int, _total: int) -> None:
+    def go_on(status: int, left: int, total: int) -> None:
+        if status == sqlite3.SQLITE_DONE:
+            return  # it is committed; nobody can end it any more
         stop.check()
+        report.at(total - left, total)
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
             msg = f"another process has been writing to {live} for {timeout_s:g} s; try again"
             raise DatabaseLockedError(msg)

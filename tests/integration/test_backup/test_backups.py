@@ -15,6 +15,7 @@ from hqt_async_db import (
     ConfigurationError,
     DatabaseManager,
     InvalidInputError,
+    NotificationRepository,
     SchemaMismatchError,
     StrategyRepository,
     TradeRepository,
@@ -255,6 +256,34 @@ async def test_it_tells_how_far_it_has_come(
             tmp_path / "b", format=form, tools_dir=TOOLS, progress=lambda _: 1 / 0
         )
     assert await asyncio.to_thread(os.listdir, tmp_path / "b") == []
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_restore_tells_how_far_the_file_is_overwritten(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await fill(db)
+    long = {"user_id": 1, "title": "long", "message": "x" * 4_000_000}
+    await NotificationRepository(db).create_many([long] * 3)  # 2000 pages are copied at a stretch
+    backup, users = DatabaseBackup(db), UserRepository(db)
+    path = await backup.backup_database(tmp_path)
+    await users.create(username="late", email="l@x", password_hash="-")
+    now = await usernames(db)
+    told: list[Progress] = []
+
+    def refuse_pages(progress: Progress) -> None:
+        told.append(progress)
+        if progress.unit == "pages":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await backup.restore_database(path, confirm=True, progress=refuse_pages)
+    assert await usernames(db) == now
+    await backup.restore_database(path, confirm=True, progress=told.append)
+    assert await usernames(db) == [name for name in now if name != "late"]
+    pages = (await asyncio.to_thread(path.stat)).st_size // 4096
+    last = told[-1]
+    assert (last.table, last.rows, last.total, last.unit) == ("test.db", 2000, pages, "pages")
 
 
 @pytest.mark.backends("postgresql")
