@@ -104,7 +104,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     as they were, which the log says, so that the migrations of the application
     can be run again. Into any other database, and from an archive, come the
     columns that both have. Those that the backup lacks get their defaults;
-    those that no model has any more may hold nothing but NULL.
+    those that no model has any more may hold nothing but NULL, there and here.
 
     A SQLite file or an archive may come from anybody. What pg_dump wrote is
     code, which pg_restore runs in a scratch database with all rights of the
@@ -131,8 +131,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
         ImportDataError: The database cannot hold a value, such as NaN outside
             of PostgreSQL, or a model of one's own does not take a row any
             more; names table, row and column.
-        SchemaMismatchError: The database is at another revision, or lacks
-            columns of one's own models.
+        SchemaMismatchError: The database is at another revision, lacks columns
+            of one's own models, or has values in columns of none.
         DatabaseLockedError: A writer did not end in time.
     """
     if not confirm:
@@ -256,6 +256,7 @@ async def _load(
         if is_in_memory:
             safety = await _back_up_memory(db, path, session)
         else:
+            await _refuse_unkept(session)
             safety = await _back_up(db, path)
 
     with _told_of(lambda: safety):
@@ -290,22 +291,43 @@ async def _from_scratch(
 
 
 async def _refuse_loss(view: Snapshot, layout: Layout, path: Path) -> None:
-    """Refuse values of columns that no model has any more.
+    """Refuse values of a backup in columns that no model has any more.
 
     Raises:
         ImportDataError: There are some; names the columns.
     """
-    lost = []
-    for one in layout.further:
-        has_value = column(one.name).is_not(None)
-        if await view.count(table(one.table), [has_value]):
-            lost.append(str(one))
-    if lost:
+    if lost := await _columns_with_values(view, layout):
         msg = (
-            f"{path} has values in columns that no model here has: {', '.join(lost)[:_SHOWN]}; "
+            f"{path} has values in columns that no model here has: {lost}; "
             "restore it with a version of the application that has the columns"
         )
         raise ImportDataError(msg, source=path.name)
+
+
+async def _refuse_unkept(session: Session) -> None:
+    """Refuse to delete values that the archive of what is replaced would not hold.
+
+    Raises:
+        SchemaMismatchError: There are some; names the columns.
+    """
+    view = Snapshot(session)
+    if lost := await _columns_with_values(view, await layout_of(view)):
+        msg = (
+            f"the database has values in columns that no model here has: {lost}; they would be "
+            "deleted, and the backup that is taken before cannot hold them. Drop the columns, or "
+            "restore with a version of the application that has them"
+        )
+        raise SchemaMismatchError(msg)
+
+
+async def _columns_with_values(view: Snapshot, layout: Layout) -> str:
+    """Return the names of columns that are not in the models and hold more than NULL."""
+    found = []
+    for one in layout.further:
+        has_value = column(one.name).is_not(None)
+        if await view.count(table(one.table), [has_value]):
+            found.append(str(one))
+    return ", ".join(found)[:_SHOWN]
 
 
 async def _into_file(

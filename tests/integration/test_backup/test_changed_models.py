@@ -142,6 +142,27 @@ async def test_values_that_would_be_lost_are_named_and_whole(
 
 
 @pytest.mark.backends("postgresql", "mariadb")
+async def test_values_that_no_backup_would_keep_are_not_deleted(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    """Those of a column that the application has dropped from its model, but not yet here."""
+    backup = DatabaseBackup(db)
+    path = await back_up_first(db, tmp_path, "archive")
+    with model(*first()):
+        async with db.session() as session:
+            await session.execute(text("UPDATE fills SET note = 'mine' WHERE venue = 'XETR'"))
+    with model(*less()) as table:
+        with pytest.raises(SchemaMismatchError, match=r"no model here has: fills\.note; they"):
+            await backup.restore_database(path, confirm=True)
+        async with db.session() as session:
+            assert await session.scalar(text("SELECT note FROM fills ORDER BY id")) == "mine"
+            await session.execute(text("UPDATE fills SET note = NULL"))
+            await session.execute(table.delete())
+        await backup.restore_database(path, confirm=True)
+        assert await held(db, "venue") == [("XETR",), ("",)]
+
+
+@pytest.mark.backends("postgresql", "mariadb")
 async def test_a_column_that_nothing_can_fill_is_named(
     db: DatabaseManager, backend: str, tmp_path: Path
 ) -> None:
