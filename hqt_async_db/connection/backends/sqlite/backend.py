@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.pool import PoolResetState
 
     from hqt_async_db.connection.backends.direct import Direct
     from hqt_async_db.connection.options import Options
@@ -111,6 +112,7 @@ class SQLite:
                 cursor.execute(pragma)
             cursor.close()
 
+        event.listen(engine.sync_engine, "reset", _end_transaction)
         if role is Role.READ:
             event.listen(engine.sync_engine, "begin", _begin_snapshot)
         elif self._target.is_memory:
@@ -213,6 +215,15 @@ def _begin_snapshot(connection: Connection) -> None:
     """Begin for the stock driver, which does so before writes only; costs a hop."""
     if connection.get_execution_options().get("isolation_level") == "SERIALIZABLE":
         connection.exec_driver_sql("BEGIN").close()
+
+
+def _end_transaction(connection: Any, _record: object, state: PoolResetState) -> None:
+    """Roll back for the stock dialect what SQLAlchemy takes for ended when its COMMIT was refused.
+
+    SQLite keeps it open, and the next who has the connection would be in it.
+    """
+    if state.asyncio_safe and connection.driver_connection.in_transaction:
+        connection.rollback()
 
 
 def _hold_to_mode(connection: Connection) -> None:
