@@ -6,11 +6,12 @@ number of each row, so that a refusal can name the row.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, text
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateTable, DropTable
 
 from hqt_async_db.backup.loading.binding import Binder, has_default
 from hqt_async_db.backup.loading.locking import is_alone
@@ -30,7 +31,8 @@ _VALUES_PER_STATEMENT: Final = 250
 _ROWS_PER_GROUP: Final = 1000
 # Batches of a few rows are as large as a batch may be.
 _BATCHES_PER_GROUP: Final = 10
-# A table that an earlier import of the same connection left would be in the way.
+# Of all models, for files with all columns and with some.
+_MOST_TABLES: Final = 200
 _numbers = count(1)
 
 
@@ -69,24 +71,7 @@ class Stage:
         if given:
             self._require(missing, keyed=keyed)
         key = frozenset(target.primary_key.columns if keyed else ())
-        staged = frozenset(self.columns) or key
-        self.table = Table(
-            f"hqt_import_{next(_numbers)}",
-            MetaData(),
-            *[
-                Column(c.name, c.type, primary_key=c in key, autoincrement=False, nullable=True)
-                for c in target.columns
-                if c in staged
-            ],
-            Column(
-                ROW,
-                BigInteger().with_variant(Integer(), "sqlite"),
-                primary_key=True,
-                autoincrement=False,
-            ),
-            prefixes=["TEMPORARY"],
-            postgresql_on_commit="DROP",
-        )
+        self.table = _table(target, frozenset(self.columns) or key, key)
 
     @property
     def row(self) -> Column[Any]:
@@ -111,6 +96,26 @@ class Stage:
             if not may_lack:
                 msg = f"{self.source}: the column {column.name!r} is missing, {reason}"
                 raise ImportDataError(msg, source=self.source, column=column.name)
+
+
+@lru_cache(_MOST_TABLES)
+def _table(target: Table, staged: frozenset[Column[Any]], key: frozenset[Column[Any]]) -> Table:
+    """Return the temporary table, the same each time, so that its SQL is compiled once."""
+    return Table(
+        f"hqt_import_{next(_numbers)}",
+        MetaData(),
+        *[
+            Column(c.name, c.type, primary_key=c in key, autoincrement=False, nullable=True)
+            for c in target.columns
+            if c in staged
+        ],
+        Column(
+            ROW, BigInteger().with_variant(Integer(), "sqlite"), primary_key=True,
+            autoincrement=False,
+        ),
+        prefixes=["TEMPORARY"],
+        postgresql_on_commit="DROP",
+    )  # fmt: skip
 
 
 async def in_groups(batches: AsyncIterator[Batch]) -> AsyncIterator[list[Batch]]:
@@ -149,10 +154,13 @@ class PlainStaging:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._is_mysql = session.get_bind().dialect.name in {"mysql", "mariadb"}
+        name = session.get_bind().dialect.name
+        self._is_mysql, self._is_sqlite = name in {"mysql", "mariadb"}, name == "sqlite"
 
     async def create(self, stage: Stage) -> None:
         """Make the temporary table, which commits nothing."""
+        if self._is_sqlite:  # where one is back if the commit fails that dropped it
+            await self._session.execute(DropTable(stage.table, if_exists=True))
         await self._session.execute(CreateTable(stage.table))
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from hqt_async_db import DatabaseManager, ImportDataError, StrategyRepository, UserRepository
 from hqt_async_db.backup.loading.load import Mode, load
-from hqt_async_db.errors import InvalidInputError
+from hqt_async_db.errors import ForeignKeyViolationError, InvalidInputError
 from tests.integration.test_backup.loads import (
     Rows,
     lines,
@@ -67,6 +67,26 @@ async def test_rows_without_numbers_leave_a_sequence_alone(db: DatabaseManager) 
     await load_rows(db, users=[user_row("new")])
     assert await stored(db, "users", "id") == [2, 9]
     assert (await add_user(db, "next")).id == 3
+
+
+@pytest.mark.backends("sqlite-memory")
+@pytest.mark.parametrize("driver", ["hqt", "aiosqlite"])
+async def test_a_commit_that_failed_leaves_nothing_to_the_next_load(driver: str) -> None:
+    """It brings the temporary tables back that were dropped in it."""
+
+    async def lose_parent(session: Session) -> None:
+        await session.execute(text("PRAGMA defer_foreign_keys=1"))
+        await session.execute(text("UPDATE strategies SET user_id = 99"))
+
+    async with DatabaseManager(f"sqlite+{driver}:///:memory:") as db:
+        await db.create_all()
+        sources = [source(db, "users", lines([user(1)]))]
+        sources.append(source(db, "strategies", lines([strategy(1, 1)])))
+        with pytest.raises(ForeignKeyViolationError):
+            await load(db, sources, before_commit=lose_parent)
+        assert await stored(db, "users", "id") == []
+        await load_rows(db, users=[user(2)], strategies=[strategy(2, 2)])
+        assert await stored(db, "strategies", "id", "user_id") == [(2, 2)]
 
 
 async def test_rows_without_numbers_get_them(db: DatabaseManager) -> None:
