@@ -13,7 +13,7 @@ from hqt_async_db.backup.archives.archive import write_archive
 from hqt_async_db.backup.archives.contents import entries_of
 from hqt_async_db.backup.files import PARTIAL, follow, new_file, path_of, publish, refused
 from hqt_async_db.backup.formats.encode import Encoder
-from hqt_async_db.backup.layout import layout_of, refuse_older
+from hqt_async_db.backup.layout import layout_of, refuse_incomplete, refuse_older
 from hqt_async_db.backup.manifest import Manifest, TableEntry, manifest_of_file
 from hqt_async_db.backup.native.pg_dump import (
     export_snapshot,
@@ -213,6 +213,7 @@ async def _dump(
     async with snapshot(db) as view, _partial(path) as partial:
         tools = await find_tools(db, await server_version(view), tools_dir)
         layout = await layout_of(view)
+        refuse_incomplete(layout)
         for query in layout.tables:
             Encoder(query.columns, "jsonl")  # a restore reads the rows as text
         _warn_of_others(layout)

@@ -205,7 +205,11 @@ def path_of(path: str | os.PathLike[str]) -> Path:
     Raises:
         InvalidInputError: The system would not take it for one.
     """
-    name = os.fspath(path)
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        msg = f"a path is a str or a Path, not {type(path).__name__}"
+        raise InvalidInputError(msg, field="path") from None
     if "\0" in name:
         msg = "a path contains no NUL character"
         raise InvalidInputError(msg, field="path")

@@ -121,8 +121,25 @@ def refuse_older(layout: Layout, way_out: str, *, whose: str = "the database") -
         whose: What to call it there.
 
     Raises:
-        SchemaMismatchError: It is not the newest.
+        SchemaMismatchError: It is not the newest, or lacks tables that it should have.
     """
     if not layout.is_newest:
         msg = f"{whose} is at revision {layout.revision or 'base'}, not at the newest; "
         raise SchemaMismatchError(msg + way_out)
+    refuse_incomplete(layout, whose=whose)
+
+
+def refuse_incomplete(layout: Layout, *, whose: str = "the database") -> None:
+    """Refuse a schema without tables that its revision has; no restore would take its rows.
+
+    Raises:
+        SchemaMismatchError: It lacks some; names them.
+    """
+    there = {query.table for query in layout.tables}
+    lacking = [t.name for t in all_tables() if not is_own(t) and t not in there]
+    if layout.is_newest and lacking:
+        msg = (
+            f"{whose} lacks tables that its revision has: {', '.join(lacking)}; restore a backup, "
+            "or make them again"
+        )
+        raise SchemaMismatchError(msg)

@@ -95,8 +95,9 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     anew, and after a crash at any moment the database is the old one or the
     new one. Other processes that write to a SQLite file are kept out of the
     transaction only: stop them, or what they write between the two is lost.
-    A SQLite file is replaced as a whole, tables that are not ours included;
-    elsewhere only the rows of the models' tables are, and only if no rows of
+    A SQLite file is replaced as a whole, tables that are not ours included:
+    the log names those that are in the backup of what was replaced alone.
+    Elsewhere only the rows of the models' tables are, and only if no rows of
     other tables refer to them.
 
     The application's own models may have had other columns when the backup
@@ -135,7 +136,7 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
             of one's own models, or has values in columns of none.
         DatabaseLockedError: A writer did not end in time.
     """
-    if not confirm:
+    if confirm is not True:
         msg = "restore_database replaces all rows; pass confirm=True if you mean it"
         raise InvalidInputError(msg, field="confirm")
     _require_seconds(timeout_s)
@@ -343,13 +344,23 @@ async def _into_file(
     await found.db.dispose()
     async with _alone(live, timeout_s):
         safety = await _back_up_file(db, found.path, live)
+        others = [] if safety is None else await _others_in(db)
         with _told_of(lambda: safety):
             await overwrite(found.directory / SCRATCH_FILE, live, timeout_s, progress)
     if unlike := [*layout.missing, *map(str, layout.further)]:
         what = ", ".join(unlike)
         _log.warning("tables came back as they were, and have to be migrated again: %s", what)
+    if gone := [name for name in others if name not in layout.others]:
+        what = ", ".join(gone)
+        _log.warning("tables that the backup has not are in %s alone by now: %s", safety, what)
     rows = {entry.table: entry.rows for entry in found.manifest.tables}
     return RestoredBackup(found.path, safety, rows)
+
+
+async def _others_in(db: DatabaseManager) -> Sequence[str]:
+    """Return the names of the tables that are of no model."""
+    async with db.session(read_only=True) as session:
+        return (await layout_of(Snapshot(session))).others
 
 
 def _source(view: Snapshot, query: TableQuery, dialect: Dialect, total: int) -> TableSource:

@@ -45,20 +45,22 @@ def run_with(
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``work`` returns; Ctrl-C and SIGTERM cancel it.
+    """Return what ``work`` returns; Ctrl-C, SIGTERM and a terminal that is gone cancel it.
 
     It has then ended, and cleaned up behind it, before the command does.
     """
     with asyncio.Runner() as runner:
         runner.get_loop()  # it takes a moment, in which Ctrl-C must find no coroutine
-        return runner.run(_cancelled_by_sigterm(work))
+        return runner.run(_cancelled_by_signals(work))
 
 
-async def _cancelled_by_sigterm(work: Callable[[], Awaitable[T]]) -> T:
+async def _cancelled_by_signals(work: Callable[[], Awaitable[T]]) -> T:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a runner started it
-    with contextlib.suppress(NotImplementedError, RuntimeError):  # not in a thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with contextlib.suppress(NotImplementedError, RuntimeError, AttributeError):  # not in a thread
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await work()
 
 

@@ -37,7 +37,7 @@ _MODULE: Final = {
     "mariadb+asyncmy": "asyncmy",
     "mariadb+aiomysql": "aiomysql",
 }
-_EXTRA: Final = {"psycopg": "psycopg", "asyncmy": "mysql", "aiomysql": "aiomysql"}
+_EXTRA: Final = {"psycopg": "psycopg", "asyncmy": "mysql"}
 _ACCEPTED: Final = ", ".join(f"{name}://" for name in (*_DEFAULT_DRIVER, *_MODULE))
 
 # libpq spells these in seconds or words; asyncpg takes keyword arguments and

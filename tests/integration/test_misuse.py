@@ -92,6 +92,13 @@ async def test_a_uri_in_memory_is_one_database(driver: str, database: str) -> No
                 assert await UserRepository(session).count() == 1
 
 
+async def test_what_a_session_is_for_is_true_or_false(db: DatabaseManager) -> None:
+    options: dict[str, Any]
+    for options in ({"read_only": "yes"}, {"write": 1}, {"snapshot": None}):
+        with pytest.raises(InvalidInputError, match="must be True or False"):
+            db.session(**options)
+
+
 async def test_a_session_ends_with_its_block(db: DatabaseManager) -> None:
     async with db.session() as session:
         users = UserRepository(session)
@@ -108,9 +115,10 @@ async def test_going_on_after_an_error_is_refused_with_the_way_out(db: DatabaseM
         users = UserRepository(session)
         with pytest.raises(DuplicateKeyError):
             await users.create(**TRADER)
-        with pytest.raises(TransactionEndedError, match="begin_nested") as caught:
-            await users.count()
-        assert isinstance(caught.value, PendingRollbackError)
+        for further in (users.count(), users.create(username="b", email="b", password_hash="-")):
+            with pytest.raises(TransactionEndedError, match="begin_nested") as caught:
+                await further
+            assert isinstance(caught.value, PendingRollbackError)
         await session.rollback()
         assert await users.count() == 1
 

@@ -64,6 +64,15 @@ def test_the_class_comes_from_the_code_and_not_from_the_text() -> None:
     assert type(translate(lying)) is errors.DuplicateKeyError
 
 
+@pytest.mark.parametrize(
+    "message", ["no such column: users.city", "table users has no column named users.city"]
+)
+def test_a_column_that_is_missing_is_named_by_sqlite(message: str) -> None:
+    error = translate(_sqlite("SQLITE_ERROR", message))
+    assert isinstance(error, errors.StatementFailedError)
+    assert str(error).startswith("users.city: the statement names a column that does not exist")
+
+
 def test_an_expression_index_is_named_by_sqlite() -> None:
     error = translate(
         _sqlite("SQLITE_CONSTRAINT_UNIQUE", "UNIQUE constraint failed: index 'uq_lower_email'")

@@ -75,6 +75,8 @@ def test_unknown_and_synchronous_drivers_are_refused_with_the_list(url: str) -> 
         ("sqlite:///file:m.db?uri=false&mode=ro", "uri=true"),
         ("sqlite+aiosqlite:///file:m?mode=memory", "uri=true"),
         ("sqlite:///m.db?mode=ro&uri=true", r"sqlite:///file:m\.db"),
+        ("sqlite:///m.db?mode=ro", r"does not know .* mode; .*file:m\.db\?mode=ro&uri=true"),
+        ("sqlite+aiosqlite:///:memory:?cache=shared&timeout=3", r"the URL: cache;"),
         ("sqlite:///:memory:?cache=shared&uri=true", "sqlite:///file::memory:"),
         ("sqlite:///file:m?vfs=memdb&uri=true", "mode=memory"),
         ("sqlite:///file:m.db?uri=perhaps", "true or false"),

@@ -59,8 +59,15 @@ class Mode(Enum):
         """Return the mode that a user asked for.
 
         Raises:
-            InvalidInputError: More than one was asked for.
+            InvalidInputError: More than one was asked for, or an option is no bool.
         """
+        options: dict[str, object] = {
+            "write": write, "read_only": read_only, "snapshot": snapshot,
+        }  # fmt: skip
+        for name, value in options.items():
+            if not isinstance(value, bool):
+                msg = f"{name} must be True or False"
+                raise InvalidInputError(msg, field=name)
         if write + read_only + snapshot > 1:
             msg = "write, read_only and snapshot exclude each other"
             raise InvalidInputError(msg)

@@ -264,5 +264,7 @@ class SessionExecutor:
 
 
 def _add(session: SyncSession, instance: object) -> None:
+    if not session.is_active:
+        session.connection()  # which says that an error ended the transaction
     session.add(instance)
     session.flush()

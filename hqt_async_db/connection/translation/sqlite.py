@@ -45,6 +45,7 @@ _CHECK: Final = re.compile(r"constraint failed: (\w+)\Z")
 _DATATYPE: Final = re.compile(r" column (\w+)\.(\w+)\Z")
 _REFUSED: Final = re.compile(r"(\w+)\.(\w+): value ")
 _NO_TABLE: Final = re.compile(r"\Ano such table: ([\w.]+)\Z")
+_NO_COLUMN: Final = re.compile(r"\A(?:no such column:|table \w+ has no column named) ([\w.]+)\Z")
 
 
 def find(error: BaseException) -> Finding:
@@ -68,8 +69,8 @@ def _verdict(name: str | None, code: int | None, text: str) -> Verdict:
 
 
 def _with_attributes(found: Finding, text: str) -> Finding:
-    if found.verdict is findings.STATEMENT and (match := _NO_TABLE.search(text)):
-        return replace(found, verdict=findings.NO_TABLE, table=match[1])
+    if found.verdict is findings.STATEMENT:
+        found = _about_schema(found, text)
     if match := _COLUMNS.search(text):
         pairs = [pair.split(".") for pair in match[1].split(", ")]
         return replace(found, table=pairs[0][0], columns=tuple(pair[1] for pair in pairs))
@@ -79,4 +80,12 @@ def _with_attributes(found: Finding, text: str) -> Finding:
         return replace(found, table=match[1], columns=(match[2],))
     if found.verdict is findings.VALUE and (match := _DATATYPE.search(text)):
         return replace(found, table=match[1], columns=(match[2],))
+    return found
+
+
+def _about_schema(found: Finding, text: str) -> Finding:
+    """Say what the schema lacks, if that is it."""
+    for pattern, verdict in ((_NO_TABLE, findings.NO_TABLE), (_NO_COLUMN, findings.NO_COLUMN)):
+        if match := pattern.search(text):
+            return replace(found, verdict=verdict, table=match[1])
     return found

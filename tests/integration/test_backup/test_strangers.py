@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
-from hqt_async_db import BackupError, DatabaseManager, ImportDataError
+from hqt_async_db import (
+    BackupError,
+    DatabaseBackup,
+    DatabaseManager,
+    ImportDataError,
+    SchemaMismatchError,
+    StatementFailedError,
+)
 from tests.integration.test_backup.loads import load_rows, stored, user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from typing import Any
+
+    from tests.fixtures.managers import MakeDb
 
 ACTIONS = ("CASCADE", "SET NULL", "NO ACTION")
 
@@ -116,3 +128,31 @@ async def test_what_is_looked_at_in_the_end_only_is_the_databases(db: DatabaseMa
     )
     await load_rows(db, "restore", users=[user(1, email="changed"), user(2)])
     assert await stored(db, "users", "email") == ["changed", "u2@x"]
+
+
+@pytest.mark.backends("sqlite-file")
+async def test_a_file_is_replaced_as_a_whole_and_the_log_says_where_they_are(
+    db: DatabaseManager, make_db: MakeDb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backup = DatabaseBackup(db)
+    path = await backup.backup_database(tmp_path, format="archive")
+    await refer(db)
+    restored = await backup.restore_database(path, confirm=True)
+    assert f"are in {restored.safety_backup} alone by now: own_fills" in caplog.text
+    with pytest.raises(StatementFailedError, match="own_fills: the table does not exist"):
+        await fills(db)
+    assert restored.safety_backup is not None
+    caplog.clear()
+    await DatabaseBackup(make_db()).restore_database(restored.safety_backup, confirm=True)
+    assert await fills(db) == [(7, False), (8, True)]
+    assert "alone" not in caplog.text
+
+
+async def test_a_table_of_ours_that_is_gone_is_named_by_an_archive(
+    db: DatabaseManager, tmp_path: Path
+) -> None:
+    await send(db, "DROP TABLE user_settings")
+    lacking = "lacks tables that its revision has: user_settings"
+    with pytest.raises(SchemaMismatchError, match=lacking):
+        await DatabaseBackup(db).backup_database(tmp_path, format="archive")
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hqt_async_db import BackupError, BackupVerificationError, InvalidInputError
+from hqt_async_db import (
+    BackupError,
+    BackupVerificationError,
+    InvalidInputError,
+    UserRepository,
+)
 from hqt_async_db.backup import DatabaseBackup, Progress, prune_backups, verify_backup
 from hqt_async_db.backup.manifest import manifest_of_file
 from hqt_async_db.backup.names import record_beside
@@ -35,6 +40,29 @@ async def test_a_path_with_nul_is_refused(db: DatabaseManager) -> None:
         with pytest.raises(InvalidInputError, match="NUL") as raised:
             await refused
         assert raised.value.field == "path"
+
+
+@pytest.mark.parametrize("path", [None, 3])
+async def test_what_is_no_path_is_refused(db: DatabaseManager, path: Any) -> None:
+    backup = DatabaseBackup(db)
+    for refused in (
+        backup.backup_database(path),
+        backup.verify_backup(path),
+        backup.import_table_from_csv("users", path),
+        prune_backups(path),
+    ):
+        with pytest.raises(InvalidInputError, match="a path is a str or a Path, not") as raised:
+            await refused
+        assert raised.value.field == "path"
+
+
+@pytest.mark.parametrize("confirm", [False, None, "no", 1])
+async def test_only_true_confirms(db: DatabaseManager, tmp_path: Path, confirm: Any) -> None:
+    path = await DatabaseBackup(db).backup_database(tmp_path)
+    await fill(db)
+    with pytest.raises(InvalidInputError, match="confirm=True"):
+        await DatabaseBackup(db).restore_database(path, confirm=confirm)
+    assert await UserRepository(db).count() > 0
 
 
 @pytest.mark.parametrize("timeout_s", [math.nan, math.inf, -1, "30", None, True])

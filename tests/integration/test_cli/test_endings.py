@@ -20,6 +20,7 @@ from hqt_async_db.cli.outcomes import explained
 from tests.integration.test_cli.conftest import CHECKOUT, invoke, start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _WITHOUT_TYPER = (
@@ -146,7 +147,9 @@ def test_an_unknown_option_is_wrong_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
 )
 def test_an_interruption_ends_the_work_first(
     sent: signal.Signals, code: int, tmp_path: Path
@@ -157,9 +160,7 @@ def test_an_interruption_ends_the_work_first(
         other.execute("BEGIN IMMEDIATE")
         process = start("init", url=f"sqlite:///{path}")
         # It has opened the file, and waits for the other's lock.
-        deadline = time.monotonic() + 10
-        while not _has_open(process.pid, path) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        _wait_until(lambda: _has_open(process.pid, path))
         process.send_signal(sent)
         assert process.communicate(timeout=10) == ("", "")
         assert process.returncode == code
@@ -167,10 +168,34 @@ def test_an_interruption_ends_the_work_first(
         assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
 
 
+def test_it_goes_on_without_a_terminal_if_it_was_told_to(tmp_path: Path) -> None:
+    """As nohup does, whose programs a signal that is ignored must not end."""
+    path = tmp_path / "hqt.db"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode=WAL")
+            other.execute("BEGIN IMMEDIATE")
+            process = start("init", url=f"sqlite:///{path}")
+            _wait_until(lambda: _has_open(process.pid, path))
+            process.send_signal(signal.SIGHUP)
+            other.execute("ROLLBACK")
+            process.communicate(timeout=15)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert process.returncode == 0
+
+
 def test_an_interruption_while_it_loads_is_quiet() -> None:
     process = start(script=_INTERRUPTED)
     assert process.communicate(timeout=15) == ("", "")
     assert process.returncode == 130
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _has_open(pid: int, path: Path) -> bool:

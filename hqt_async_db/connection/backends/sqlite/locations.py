@@ -52,8 +52,9 @@ def refuse_ambiguous(url: URL) -> None:
     """Refuse a URL that SQLite would read in one way here and in another there.
 
     Raises:
-        ConfigurationError: It is half a URI, or each connection would have a
-            database of its own; says what to write.
+        ConfigurationError: It is half a URI, has parameters that nobody would
+            look at, or each connection would have a database of its own; says
+            what to write.
     """
     name = url.database or ""
     try:
@@ -70,6 +71,11 @@ def refuse_ambiguous(url: URL) -> None:
         msg = (
             f"{name!r} is no URI, which the parameters in the query are for; write "
             f"sqlite:///file:{name}?… for a URI, or leave uri=true and the parameters out"
+        )
+    elif not is_uri and (ignored := set(url.query) - _OF_SQLITE3):
+        msg = (
+            f"SQLite does not know these parameters of the URL: {', '.join(sorted(ignored))}; "
+            f"those of SQLite itself belong to a URI, as in sqlite:///file:{name}?mode=ro&uri=true"
         )
     elif is_uri and "?" in name:
         msg = f"{name!r}: put the parameters of the URI into the query of the SQLAlchemy URL"
