@@ -125,10 +125,11 @@ def explained(*, as_json: bool) -> Iterator[None]:
             raise
         _print_document("UsageError", error.format_message(), retryable=False)
         raise typer.Exit(ExitCode.WRONG_USE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except asyncio.CancelledError:
-        raise typer.Exit(ExitCode.TERMINATED) from None
+    except (KeyboardInterrupt, asyncio.CancelledError) as ended:
+        if as_json:
+            _print_document("Interrupted", "it was ended before it was done", retryable=True)
+        is_ctrl_c = isinstance(ended, KeyboardInterrupt)
+        raise typer.Exit(ExitCode.INTERRUPTED if is_ctrl_c else ExitCode.TERMINATED) from None
 
 
 def _drop_what_cannot_be_printed() -> None:

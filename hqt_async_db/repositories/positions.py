@@ -156,6 +156,7 @@ class PositionRepository(BaseRepository[PositionT]):
             InvalidInputError: It is open or closed already.
             StaleRecordError: Another task changed the row meanwhile.
         """
+        self._require_instance(position)
         _require_status(position, *_UNFILLED, TradeStatus.PARTIALLY_FILLED)
         opened = {"entry_price": entry_price, "entry_time": entry_time or utc_now()}
         return await self.update(position, **{"status": TradeStatus.OPEN, **opened, **values})
@@ -177,6 +178,7 @@ class PositionRepository(BaseRepository[PositionT]):
             InvalidInputError: It is not in the market.
             StaleRecordError: Another task changed the row meanwhile.
         """
+        self._require_instance(position)
         _require_status(position, *_IN_MARKET)
         closed = {"exit_price": exit_price, "profit": profit, "exit_time": exit_time or utc_now()}
         return await self.update(position, **{"status": TradeStatus.CLOSED, **closed, **values})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ from hqt_async_db.connection.pacing import paced
 from hqt_async_db.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Executable, Index
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,7 +48,8 @@ def require_unique_key(model: type[Any], fields: Iterable[str]) -> tuple[str, ..
         InvalidInputError: They are not; lists the keys that are.
     """
     mapper: Mapper[Any] = inspect(model)
-    if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
+    is_sequence = isinstance(fields, Iterable) and not isinstance(fields, str)
+    if not is_sequence or not all(isinstance(field, str) for field in fields):
         msg = "match_fields must be a sequence of field names"
         raise InvalidInputError(msg, field="match_fields")
     require_one_table(mapper, "upsert")

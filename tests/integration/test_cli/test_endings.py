@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import json
@@ -166,6 +167,15 @@ def test_an_interruption_ends_the_work_first(
         assert process.returncode == code
         other.execute("ROLLBACK")
         assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, asyncio.CancelledError])
+def test_a_script_is_told_of_an_interruption(
+    ended_by: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit), explained(as_json=True):
+        raise ended_by
+    assert json.loads(capsys.readouterr().err)["error"] == "Interrupted"
 
 
 def test_it_goes_on_without_a_terminal_if_it_was_told_to(tmp_path: Path) -> None:

@@ -210,6 +210,16 @@ async def test_writes_of_many_rows_need_a_criterion(
     ])  # fmt: skip
 
 
+async def test_only_a_position_is_marked(
+    db: DatabaseManager, bind: Bind, statements: RecordStatements
+) -> None:
+    trades: Any = LiveTradeRepository(bind)
+    await _all_refused(db, statements, [
+        ("instance", trades.mark_open("x", entry_price=1)),
+        ("instance", trades.mark_closed(None, exit_price=1, profit=0)),
+    ])  # fmt: skip
+
+
 async def test_a_key_to_match_must_be_a_unique_one(
     db: DatabaseManager, bind: Bind, statements: RecordStatements
 ) -> None:
@@ -221,6 +231,7 @@ async def test_a_key_to_match_must_be_a_unique_one(
         ("match_fields", users.upsert(["username", "email"], **user_row("a"))),
         ("match_fields", users.upsert([], **user_row("a"))),
         ("match_fields", users.upsert("username", **user_row("a"))),
+        ("match_fields", users.upsert(None, **user_row("a"))),
         ("match_fields", users.upsert(["nonsense"], **user_row("a"))),
         ("match_fields", trades.upsert(["client_order_id"], client_order_id="1", **order)),
         ("id", users.upsert(["id"], **user_row("a"))),
