@@ -84,7 +84,8 @@ class FileReport:
 
     def at(self, pages: int, total: int) -> None:
         """Tell now and then, and of the last page; what the callback raises is raised here."""
-        if self._progress is None or (pages < total and time.monotonic() < self._due):
+        is_due = pages == total or time.monotonic() >= self._due
+        if self._progress is None or not is_due or not total:  # none while it waits for a lock
             return
         told = asyncio.run_coroutine_threadsafe(self._tell(pages, total), self._loop)
         told.result()

@@ -105,7 +105,8 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
     as they were, which the log says, so that the migrations of the application
     can be run again. Into any other database, and from an archive, come the
     columns that both have. Those that the backup lacks get their defaults;
-    those that no model has any more may hold nothing but NULL, there and here.
+    those that no model has any more may hold nothing but NULL; here as well, but
+    in a SQLite file.
 
     A SQLite file or an archive may come from anybody. What pg_dump wrote is
     code, which pg_restore runs in a scratch database with all rights of the
@@ -257,7 +258,8 @@ async def _load(
         if is_in_memory:
             safety = await _back_up_memory(db, path, session)
         else:
-            await _refuse_unkept(session)
+            if db.dialect_name != "sqlite":  # where the file is backed up as a whole
+                await _refuse_unkept(session)
             safety = await _back_up(db, path)
 
     with _told_of(lambda: safety):

@@ -109,7 +109,9 @@ class WorkThread:
         self, make: Callable[P, ClosedT], *arguments: P.args, **keywords: P.kwargs
     ) -> AsyncIterator[ClosedT]:
         """Lend what ``make`` returns, closed at the end, whoever is cancelled meanwhile."""
-        making = tasks.start(self.run(make, *arguments, **keywords), name="hqt_async_db lend")
+        # No task, which the end of the loop would cancel, and lose what is made.
+        call = functools.partial(make, *arguments, **keywords)
+        making = asyncio.get_running_loop().run_in_executor(self._executor, call)
         cancelled = await tasks.wait(making, None)
         if cancelled is not None and making.exception() is not None:
             raise cancelled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 from sqlalchemy.sql.expression import case
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def is_above_zero(number: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
 
 def is_known(number: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
     """Return the criterion that there is a number: neither NULL nor NaN."""
-    return or_(is_above_zero(number), number <= 0)
+    # By the first one the rows without a number are passed over in an index.
+    return and_(number.is_not(None), or_(is_above_zero(number), number <= 0))
 
 
 def statistics_of(profit: InstrumentedAttribute[Any]) -> list[ColumnElement[Any]]:

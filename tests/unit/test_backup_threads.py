@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from hqt_async_db.backup.native.pg_tools import Tools
+from hqt_async_db.backup.progress import FileReport, Progress
 from hqt_async_db.backup.threads import WorkThread
 from tests.integration.test_backup.programs import programs
 
@@ -42,6 +43,32 @@ async def test_it_works_where_priorities_may_not_be_changed(
     monkeypatch.setattr(os, "setpriority", refuse)
     async with WorkThread("idle", gives_way=True) as idle:
         assert await idle.run(int, "7") == 7
+
+
+async def test_nothing_is_told_while_nothing_is_known() -> None:
+    told: list[Progress] = []
+    report = FileReport("hqt.db", told.append)
+    for pages, total in ((0, 0), (0, 0), (3, 3)):  # at first another process has the lock
+        await asyncio.to_thread(report.at, pages, total)
+    assert told == [Progress("hqt.db", 3, 3, "pages")]
+
+
+def test_what_was_lent_is_closed_where_the_loop_ends() -> None:
+    made: list[Lent] = []
+    may_be_made = threading.Event()
+    running: list[asyncio.Task[None]] = []
+
+    async def borrow() -> None:
+        async with WorkThread("lend") as thread, thread.lending(Lent, made, may_be_made):
+            await asyncio.sleep(10)
+
+    async def leave() -> None:
+        running.append(asyncio.create_task(borrow()))
+        await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.05, may_be_made.set)
+
+    asyncio.run(leave())
+    assert [lent.is_closed for lent in made] == [True]
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CheckConstraint, UniqueConstraint, and_, func, or_, select
 from sqlalchemy import exists as sql_exists
@@ -12,7 +13,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from hqt_async_db.backup.formats.rows import place
 from hqt_async_db.backup.loading.references import checks_each_row, references_of
-from hqt_async_db.errors import ImportDataError
+from hqt_async_db.errors import CheckViolationError, HqtDbError, ImportDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
 
     Key = tuple[Column[Any], ...]
 
-_WORD: Final = re.compile(r"\w+")
-
 
 async def fault_of(
-    session: Session, stage: Stage, *, is_keyed: bool, are_there: bool = False
+    session: Session,
+    stage: Stage,
+    error: HqtDbError,
+    *,
+    is_keyed: bool,
+    are_there: bool = False,
 ) -> ImportDataError | None:
     """Return what is wrong with the first row at fault, None if nothing is found.
 
     Args:
         session: In the state in which the database refused the rows.
         stage: The rows.
+        error: What the database said.
         is_keyed: Whether a row may take the place of one with its primary key.
         are_there: Whether all rows have taken their places.
     """
@@ -58,27 +63,42 @@ async def fault_of(
                     "are changed one after the other; give both another value first"
                 )
             return _fault(stage, row, key, reason)
-    return await _refused_by_check(session, stage)
+    if isinstance(error, CheckViolationError):
+        return await _refused_by_check(session, stage, error, is_keyed=is_keyed)
+    return None
 
 
-async def _refused_by_check(session: Session, stage: Stage) -> ImportDataError | None:
-    """Return what is wrong with the first row that a CHECK refuses, of a model of one's own."""
-    checks = [c for c in stage.target.constraints if isinstance(c, CheckConstraint)]
-    to_stage = ClauseAdapter(stage.table, adapt_on_names=True)
-    for check in sorted(checks, key=lambda check: str(check.name)):
+async def _refused_by_check(
+    session: Session, stage: Stage, error: CheckViolationError, *, is_keyed: bool
+) -> ImportDataError | None:
+    """Return what is wrong with the first row that a CHECK refuses, of a model of one's own.
+
+    None where that cannot be told from the rows that were set aside: of a row
+    that is updated they have what changes, and SQL may be about its own table.
+    """
+    known = stage.given if is_keyed else stage.columns
+    for check in stage.target.constraints:
+        if not isinstance(check, CheckConstraint) or str(check.name) != error.key:
+            continue
         columns = _columns_of(check, stage.target)
-        if not set(columns) <= set(stage.columns):
-            continue  # what the others hold is up to the database
-        is_refused = ~Grouping(to_stage.traverse(check.sqltext))
-        if (row := await _first(session, stage, is_refused)) is not None:
-            return _fault(stage, row, columns, f"{check.name or check.sqltext} does not hold")
+        if not columns or not set(columns) <= set(known):
+            return None
+        to_stage = ClauseAdapter(stage.table, adapt_on_names=True)
+        with suppress(HqtDbError):
+            row = await _first(session, stage, ~Grouping(to_stage.traverse(check.sqltext)))
+            if row is not None:
+                return _fault(stage, row, columns, f"{check.name} does not hold")
     return None
 
 
 def _columns_of(check: CheckConstraint, table: Table) -> tuple[Column[Any], ...]:
     """Return the columns that a constraint is about; SQL that is text names them."""
-    words = set(_WORD.findall(str(check.sqltext)))
-    return tuple(check.columns) or tuple(c for c in table.columns if c.name in words)
+    text = str(check.sqltext)
+    return tuple(check.columns) or tuple(
+        column
+        for column in table.columns
+        if re.search(rf"(?<!\w){re.escape(column.name)}(?!\w)", text, re.IGNORECASE)
+    )
 
 
 async def _first_lost(

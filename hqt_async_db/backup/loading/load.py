@@ -205,7 +205,7 @@ class _Loader:
             except (IntegrityViolationError, ValueRefusedError) as error:
                 await savepoint.undo()
                 await self._set_aside(source, None)
-                fault = await fault_of(self._session, self._stages[-1], is_keyed=False)
+                fault = await fault_of(self._session, self._stages[-1], error, is_keyed=False)
                 if fault is None:
                     raise
                 raise fault from error

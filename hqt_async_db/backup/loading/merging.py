@@ -160,7 +160,7 @@ async def _run(
         await session.execute(statement)
     except IntegrityViolationError as error:
         await savepoint.undo()
-        fault = await fault_of(session, stage, is_keyed=is_keyed, are_there=are_there)
+        fault = await fault_of(session, stage, error, is_keyed=is_keyed, are_there=are_there)
         if fault is None:
             error.table = error.table or stage.target.name
             raise

@@ -162,6 +162,23 @@ async def test_values_that_no_backup_would_keep_are_not_deleted(
         assert await held(db, "venue") == [("XETR",), ("",)]
 
 
+@pytest.mark.backends("sqlite-file")
+async def test_values_that_the_copy_of_the_file_keeps_may_go(
+    db: DatabaseManager, database_url: str, tmp_path: Path
+) -> None:
+    path = await back_up_first(db, tmp_path, "archive")
+    async with db.session() as session:
+        await session.execute(text("UPDATE fills SET note = 'mine'"))
+    stock_url = database_url.replace("sqlite:", "sqlite+aiosqlite:")
+    with model(*less()):
+        async with DatabaseManager(stock_url) as stock:
+            restored = await DatabaseBackup(stock).restore_database(path, confirm=True)
+        assert await held(db, "venue") == [("XETR",), ("",)]
+    kept = DatabaseManager(f"sqlite:///{restored.safety_backup}")
+    async with kept, kept.session(read_only=True) as session:
+        assert (await session.scalars(text("SELECT note FROM fills"))).all() == ["mine", "mine"]
+
+
 @pytest.mark.backends("postgresql", "mariadb")
 async def test_a_column_that_nothing_can_fill_is_named(
     db: DatabaseManager, backend: str, tmp_path: Path

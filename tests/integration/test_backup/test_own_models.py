@@ -86,6 +86,22 @@ CHECKED = """
             CheckConstraint(or_(ask.column > 0, ask.column < -9), name="free"),
         )
 """
+UNANSWERED = """
+    from hqt_async_db.models.types import Double, ExactText, RowId
+    class Quote(Base):
+        __tablename__ = "quotes"
+        id: Mapped[int] = mapped_column(RowId, primary_key=True)
+        bid: Mapped[float] = mapped_column(Double)
+        ask: Mapped[float] = mapped_column(Double, default=6.0)
+        note: Mapped[str | None] = mapped_column("the_Note", ExactText(9))
+        flag = mapped_column(Boolean(create_constraint=True, name="flag"))
+        __table_args__ = (
+            CheckConstraint("quotes.bid < 9", name="qualified"),
+            CheckConstraint(bid.column <= ask.column, name="crossed"),
+            CheckConstraint("bid < 8 OR THE_NOTE = 'x'", name="noted_too").ddl_if(dialect="none"),
+            CheckConstraint("bid <> 8 OR flag IS TRUE", name="noted"),
+        )
+"""
 CALLED_OTHERWISE = """
     class Fill(Base):
         __tablename__ = "Order Fills"
@@ -252,6 +268,34 @@ async def test_the_row_that_a_check_refuses_is_named(database_url: str, tmp_path
         "2 at ck_quotes_place does not hold",
         "2 ask ck_quotes_free does not hold",
     ]
+
+
+@pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
+async def test_a_check_that_no_row_set_aside_answers_is_named_by_the_database(
+    database_url: str, tmp_path: Path
+) -> None:
+    """SQL about its own table, columns that the file lacks, or what an update leaves alone."""
+    work = """
+        import pathlib
+        path, quotes = pathlib.Path(arguments[0], "quotes.csv"), BaseRepository[Quote](db)
+        for number in (1, 2):
+            await quotes.create(id=number, bid=1.0, ask=6.5)
+
+        async def refused(content, **how):
+            path.write_text(content)
+            try:
+                await backup.import_table_from_csv("quotes", path, **how)
+            except CheckViolationError as error:
+                print(error.key)
+            assert [(row.bid, row.ask) for row in await quotes.get_all()] == [(1.0, 6.5)] * 2
+
+        await refused("id,bid,ask\\n3,99,99\\n")
+        await refused("id,bid\\n1,6.2\\n2,7\\n", upsert=True)
+        await refused("id,bid,ask\\n3,2,3\\n4,8,8\\n")
+    """
+    printed = await run_application(UNANSWERED, work, database_url, str(tmp_path))
+    names = ("qualified", "crossed", "noted")
+    assert printed.splitlines() == [f"ck_quotes_{name}" for name in names]
 
 
 @pytest.mark.backends("sqlite-file", "postgresql", "mariadb")
