@@ -193,12 +193,14 @@ def give_up(task: asyncio.Task[Any]) -> None:
 
 def are_running(owner: object) -> bool:
     """Tell whether a task of ``owner`` has not ended yet."""
-    return any(of is owner for of in list(_running.values()))
+    return any(of is owner for of in _running.copy().values())
 
 
 async def drain(owner: object) -> None:
     """Wait for the work of ``owner``, whatever its result; what a closed loop left has ended."""
-    while pending := [work for work, of in list(_running.items()) if of is owner]:
+    # A copy is made at once. A list of the items may meet a collection of garbage, in which
+    # another thread gets its turn, and changes them.
+    while pending := [work for work, of in _running.copy().items() if of is owner]:
         for work in pending:
             if work.get_loop().is_closed():
                 _forget(work)

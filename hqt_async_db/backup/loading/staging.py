@@ -11,7 +11,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, text
-from sqlalchemy.schema import CreateTable, DropTable
+from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.loading.binding import Binder, has_default
 from hqt_async_db.backup.loading.locking import is_alone
@@ -160,7 +160,9 @@ class PlainStaging:
     async def create(self, stage: Stage) -> None:
         """Make the temporary table, which commits nothing."""
         if self._is_sqlite:  # where one is back if the commit fails that dropped it
-            await self._session.execute(DropTable(stage.table, if_exists=True))
+            name = self._session.get_bind().dialect.identifier_preparer.format_table(stage.table)
+            # A look at the other schema would be a read, after which others may write.
+            await self._session.execute(text(f"DROP TABLE IF EXISTS temp.{name}"))
         await self._session.execute(CreateTable(stage.table))
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:

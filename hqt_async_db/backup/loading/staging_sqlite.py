@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.schema import CreateTable, DropTable
+from sqlalchemy.schema import CreateTable
 
 from hqt_async_db.backup.loading.staging import in_groups
 from hqt_async_db.connection import tasks
@@ -51,9 +51,9 @@ class SQLiteStaging:
         """Make the temporary table, in a file that gives its space back."""
         # The connection to memory may have been a reader's before.
         await self._session.execute(text("SELECT 1"))
-        # One is back if the commit fails that dropped it.
-        steps = DropTable(stage.table, if_exists=True), CreateTable(stage.table)
-        await self._hop(_create, [str(step.compile(dialect=self._dialect)) for step in steps])
+        name = self._dialect.identifier_preparer.format_table(stage.table)
+        sql = str(CreateTable(stage.table).compile(dialect=self._dialect))
+        await self._hop(_create, name, sql)
 
     async def insert(self, stage: Stage, batches: AsyncIterator[Batch]) -> None:
         """Set rows aside, with what runs on the connection's thread only."""
@@ -137,11 +137,12 @@ class _Insert:
 _NAME: Final = "hqt_async_db stage rows"
 
 
-def _create(_job: object, connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+def _create(_job: object, connection: sqlite3.Connection, name: str, sql: str) -> None:
     # Has an effect before the first table only.
     connection.execute("PRAGMA temp.auto_vacuum=FULL").close()
-    for statement in statements:
-        connection.execute(statement).close()
+    # It is back if the commit failed that dropped it.
+    connection.execute(f"DROP TABLE IF EXISTS temp.{name}").close()
+    connection.execute(sql).close()
 
 
 def _discard(_job: object, connection: sqlite3.Connection, names: Iterable[str]) -> None:
