@@ -32,8 +32,10 @@ TARGET_METAVAR: Final = "TARGET_URL"
 _HINT: Final = "name a database with --url, or in the environment"
 # A path has one slash of a URL's two.
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+]*:/", re.IGNORECASE)
-# But for the example that an error gives.
-_CREDENTIALS: Final = re.compile(r"([a-z0-9+]:/+)(?!user:password@host)\S*@", re.IGNORECASE)
+# But for the example that an error gives, to the letter.
+_CREDENTIALS: Final = re.compile(
+    r"([a-z0-9+]:/++)(?!user:password@host:5432/name)\S*@", re.IGNORECASE
+)
 _PASSWORD: Final = re.compile(r"([?&]password=)[^&\s)]*", re.IGNORECASE)
 # Letters of a path.
 _SHOWN: Final = 200

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hqt_async_db.connection import urls
 from hqt_async_db.connection.backends.sqlite.locations import path_of
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+
+# Windows has no SIGHUP.
+_ENDING: Final = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 def run_with(
@@ -57,8 +60,8 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 async def _cancelled_by_signals(work: Callable[[], Awaitable[T]]) -> T:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a runner started it
-    with contextlib.suppress(NotImplementedError, RuntimeError, AttributeError):  # not in a thread
-        for number in (signal.SIGTERM, signal.SIGHUP):
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # not in a thread
+        for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await work()

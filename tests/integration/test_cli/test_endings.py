@@ -141,6 +141,13 @@ def test_notes_are_part_of_the_message_of_a_document(
     assert told["message"] == "the restore failed\nwhat was there is in b.zip"
 
 
+def test_what_a_url_looks_like_is_shown_and_no_password() -> None:
+    assert "postgresql://user:password@host:5432/name" in invoke("stats", url="hqt.db").stderr
+    shown = invoke("stats", url="oracle://user:password@host:5432/nam").stderr
+    shown += invoke("copy", "x://user:password@host/y", url="sqlite://").stderr
+    assert "password@" not in shown
+
+
 def test_an_unknown_option_is_wrong_use() -> None:
     done = invoke("stats", "--nothing")
     assert done.exit_code == 2
