@@ -222,3 +222,10 @@ async def test_the_first_rows_need_no_sorting_of_all(
         await call(db)
     plan = await _plan(db, *sent[-1])
     assert not [step for step in plan if "TEMP B-TREE" in step], (name, plan)
+
+
+async def test_results_without_a_score_are_passed_over_in_the_index(db: DatabaseManager) -> None:
+    with _sent_with_parameters(db) as sent:
+        await OptimizationResultRepository(db).get_best(1)
+    plan = await _plan(db, *sent[-1])
+    assert any("(optimization_id=? AND score>?)" in step for step in plan), plan
