@@ -89,24 +89,22 @@ async def restore_database(  # noqa: PLR0913 - every option is offered by name
 ) -> RestoredBackup:
     """Replace all rows of the database with those of a backup.
 
-    The backup is verified first. Then writers are waited for and kept out,
-    what the database holds is backed up beside the backup, and everything is
-    replaced in one transaction: readers keep what they see until they read
-    anew, and after a crash at any moment the database is the old one or the
-    new one. Other processes that write to a SQLite file are kept out of the
-    transaction only: stop them, or what they write between the two is lost.
-    A SQLite file is replaced as a whole, tables that are not ours included:
-    the log names those that are in the backup of what was replaced alone.
-    Elsewhere only the rows of the models' tables are, and only if no rows of
-    other tables refer to them.
+    The backup is verified, writers are waited for and kept out, what the database
+    holds is backed up beside the backup, and everything is replaced in one
+    transaction: readers keep what they see until they read anew, and after a crash
+    the database is the old one or the new one. Other processes are kept out of a
+    SQLite file by the transaction only: stop them, or what they write after the
+    backup of it is lost.
 
-    The application's own models may have had other columns when the backup
-    was written. The copy of a SQLite file comes back into one with its tables
-    as they were, which the log says, so that the migrations of the application
-    can be run again. Into any other database, and from an archive, come the
-    columns that both have. Those that the backup lacks get their defaults;
-    those that no model has any more may hold nothing but NULL; here as well, but
-    in a SQLite file.
+    A SQLite file is replaced as a whole; the log names the tables that are in the
+    backup of what was replaced alone. Elsewhere the rows of the models' tables are,
+    if no rows of other tables refer to them.
+
+    The application's own models may have had other columns then. The copy of a
+    SQLite file brings its tables back into a file as they were, to be migrated
+    again, as the log says. Else come the columns that both have. Those that the
+    backup lacks get their defaults; those that no model has any more may hold
+    nothing but NULL, in the backup and, unless it is SQLite, in the database.
 
     A SQLite file or an archive may come from anybody. What pg_dump wrote is
     code, which pg_restore runs in a scratch database with all rights of the
@@ -346,8 +344,8 @@ async def _into_file(
     await found.db.dispose()
     async with _alone(live, timeout_s):
         safety = await _back_up_file(db, found.path, live)
-        others = [] if safety is None else await _others_in(db)
         with _told_of(lambda: safety):
+            others = [] if safety is None else await _others_in(db)
             await overwrite(found.directory / SCRATCH_FILE, live, timeout_s, progress)
     if unlike := [*layout.missing, *map(str, layout.further)]:
         what = ", ".join(unlike)
